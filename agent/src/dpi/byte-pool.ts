@@ -1,5 +1,5 @@
 /** Sizes of pooled buffers, in bytes: a greeting, a frame, a long request head, the longest message carried. */
-const CLASS_BYTES = [512, 2048, 8192, 32_768] as const
+const CLASS_BYTES: readonly number[] = [512, 2048, 8192, 32_768]
 
 /** Most bytes lent at once by one thread. At the limit nothing is lent: recognition of that session ends. */
 export const LENT_BYTES_MAX = 64 * 1024 * 1024
@@ -35,7 +35,7 @@ export function returnBuffer(buffer: PooledBuffer): void {
 	lentBytes -= sizeBytes
 	if (idleBytes + sizeBytes > IDLE_BYTES_MAX) return
 	idleBytes += sizeBytes
-	idle[CLASS_BYTES.findIndex((classBytes) => classBytes === sizeBytes)]?.push(buffer)
+	idle[CLASS_BYTES.indexOf(sizeBytes)]?.push(buffer)
 }
 
 /** Bytes lent at this moment by this thread. */

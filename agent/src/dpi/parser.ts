@@ -29,11 +29,11 @@ export type Probe = 'match' | 'more' | 'no'
 /** What a protocol tells about a session, for policy and logs: bounded, never a credential. */
 export interface Facts {
 	/** Host the client asked for: HTTP Host, TLS SNI. Lower case, at most 255 characters. */
-	host?: string
+	host?: string | undefined
 	/** Version the two agreed on or the client offered: `1.1`, `TLS1.3`, `SSH-2.0`. */
-	version?: string
+	version?: string | undefined
 	/** One further word: DNS query name, HTTP method and path, TLS ALPN, Redis command. At most 255 characters. */
-	detail?: string
+	detail?: string | undefined
 }
 
 /**
@@ -47,6 +47,9 @@ export type ParseResult =
 	/** The parser has learned all it wants of this session; it is called no more. */
 	| { readonly kind: 'done' }
 	| { readonly kind: 'malformed'; readonly why: string }
+
+/** As `consumedBytes`: the parser wants nothing more of this direction. */
+export const REST_OF_DIRECTION = Number.POSITIVE_INFINITY
 
 /** One application protocol: a row of the registry. State of a session lives in `State`, never in the module. */
 export interface Parser<State = unknown> {

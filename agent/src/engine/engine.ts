@@ -11,7 +11,7 @@ export interface Frame {
 	end: number
 	/** Length on the wire, at least `end - at`; larger when the capture truncated. */
 	wireBytes: number
-	/** `LINKTYPE_` value (https://www.tcpdump.org/linktypes.html): 1 Ethernet, 101 raw IP, 113 Linux cooked, 276 cooked v2, 0 loopback. */
+	/** `LINKTYPE_` value (https://www.tcpdump.org/linktypes.html): 1 Ethernet, 101 raw IP (228 and 229 of one family), 113 Linux cooked, 276 cooked v2, 0 loopback. */
 	linkType: number
 	/** Where it was seen: the id of an open port. */
 	port: number
@@ -20,9 +20,15 @@ export interface Frame {
 /** A place where frames of one workload are seen: one interface of it, or a capture file. */
 export interface EnginePort {
 	readonly id: number
-	/** Undefined for a capture file: no side is local, and policy is not asked. */
+	/**
+	 * Undefined for a capture file: no side is local. Policy then judges each session for the workload that the address
+	 * map names for the server, else for the client; without either it does not apply.
+	 */
 	readonly workload: string | undefined
-	/** Ethernet address of the workload's interface (`02:42:ac:11:00:02`): frames from it leave the workload. */
+	/**
+	 * Ethernet address of the workload's interface (`02:42:ac:11:00:02`): frames from it leave the workload. Where neither
+	 * this nor the link tells the way (raw IP, BSD loopback), the workload is taken for the client.
+	 */
 	readonly mac: string | undefined
 }
 
@@ -132,7 +138,7 @@ export const ENGINE_COUNTERS = [
 	'otherIp',
 	/** Fragments that are not the first: counted, not reassembled. */
 	'fragments',
-	/** Multicast, broadcast and link-local: no policy applies. */
+	/** Multicast, broadcast and link-local: no policy applies. They have sessions only where sessions are reported. */
 	'local',
 	'sessionsOpened',
 	'sessionsClosed',
@@ -149,7 +155,7 @@ export const ENGINE_COUNTERS = [
 export type EngineCounter = (typeof ENGINE_COUNTERS)[number]
 
 export interface EngineOptions {
-	/** Most sessions held at once; beyond, the one idle longest is closed and counted. */
+	/** Most sessions held at once; beyond, one that closed already gives way, else the one idle longest, which is counted. */
 	readonly sessionsMax: number
 	/** Report every session when it ends. */
 	readonly hasSessionEvents: boolean

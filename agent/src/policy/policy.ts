@@ -15,7 +15,7 @@ export interface PolicyQuery {
 	peer3: number
 	/** IP protocol number (IANA): 6 TCP, 17 UDP, 1 ICMP, 58 ICMPv6. */
 	protocol: number
-	/** Server port; 0 for protocols without ports. */
+	/** Server port; the type for ICMP and ICMPv6; 0 for protocols with neither. */
 	port: number
 	/** `'pending'`: recognition goes on; undefined: it ended without a name. */
 	application: ApplicationName | 'pending' | undefined

@@ -71,6 +71,12 @@ export const nodes = sqliteTable('nodes', {
 	isUp: integer('is_up', { mode: 'boolean' }).notNull().default(false),
 	enrolledAt: at('enrolled_at'),
 	lastSeenAt: at('last_seen_at'),
+	/** Its last hello: everything is published to it again after each. */
+	helloAt: integer('hello_at'),
+	/** Messages of it that could not be read. */
+	rejected: count('rejected'),
+	/** Records taken from it whose peer, or whose own workload, stayed unknown. */
+	givenUp: count('given_up'),
 	/** Newest workloads report taken. */
 	workloadsBoot: text('workloads_boot'),
 	workloadsRevision: integer('workloads_revision'),
@@ -150,6 +156,7 @@ export const addresses = sqliteTable(
 	(table) => [
 		primaryKey({ columns: [table.address, table.ownerKind, table.ownerId] }),
 		index('addresses_owner').on(table.ownerKind, table.ownerId),
+		index('addresses_network').on(table.network),
 	],
 )
 
@@ -209,8 +216,11 @@ export const conversations = sqliteTable(
 		clientGroup: text('client_group').notNull(),
 		serverGroup: text('server_group').notNull(),
 		isFinal: integer('is_final', { mode: 'boolean' }).notNull(),
-		/** Of the newest record; the graver of the two sides. */
+		/** The graver of the two sides' newest. */
 		action: text('action').notNull(),
+		/** Newest of each side; null until that side reports. */
+		cAction: text('c_action'),
+		sAction: text('s_action'),
 		rule: text('rule'),
 		why: text('why').notNull(),
 		host: text('host'),
@@ -240,7 +250,30 @@ export const conversations = sqliteTable(
 	],
 )
 
-/** The graph by groups: conversations summed at ingest. */
+/**
+ * Records whose ends have no name yet: the workload, or a peer inside the fleet's networks, was not reported so far.
+ * Taken when it is, or given up after half a minute.
+ */
+export const heldRecords = sqliteTable(
+	'held_records',
+	{
+		id: integer('id').primaryKey({ autoIncrement: true }),
+		nodeId: text('node_id')
+			.notNull()
+			.references(() => nodes.id, { onDelete: 'cascade' }),
+		/** `workload:<id>` or `address:<address>`. */
+		waitsFor: text('waits_for').notNull(),
+		/** `TelemetryRecord` */
+		record: text('record', { mode: 'json' }).notNull(),
+		heldAt: at('held_at'),
+	},
+	(table) => [
+		index('held_records_waits').on(table.waitsFor),
+		index('held_records_at').on(table.heldAt),
+	],
+)
+
+/** The graph by groups: conversations, each counted once by its greater side, summed at ingest. */
 export const edges = sqliteTable(
 	'edges',
 	{
@@ -250,6 +283,7 @@ export const edges = sqliteTable(
 		application: text('application').notNull(),
 		/** Only for unknown applications; 0 otherwise. */
 		serverPort: integer('server_port').notNull(),
+		/** Of the conversations at that time: what was learned first and is allowed since has two rows. */
 		action: text('action').notNull(),
 		sessions: count('sessions'),
 		bytes: count('bytes'),
@@ -264,6 +298,7 @@ export const edges = sqliteTable(
 				table.protocol,
 				table.application,
 				table.serverPort,
+				table.action,
 			],
 		}),
 	],
@@ -313,6 +348,10 @@ export const webhooks = sqliteTable('webhooks', {
 	isEnabled: integer('is_enabled', { mode: 'boolean' }).notNull(),
 	/** Why it was switched off by us: 410, or five days of failures. */
 	disabledWhy: text('disabled_why'),
+	/** Since when every attempt failed; null after a success. */
+	failingSince: integer('failing_since'),
+	/** Events not queued because too many were waiting already. */
+	dropped: count('dropped'),
 	createdAt: at('created_at'),
 	revision: revision(),
 })
@@ -340,7 +379,7 @@ export const outbox = sqliteTable(
 	},
 	(table) => [
 		index('outbox_due').on(table.nextAt).where(sql`state = 'due'`),
-		index('outbox_webhook').on(table.webhookId),
+		index('outbox_webhook').on(table.webhookId, table.state, table.createdAt),
 	],
 )
 

@@ -13,8 +13,15 @@ import { interfaceSchema, workloadSchema } from './workload.ts'
 
 /** Every message carries the version it is written in. */
 export const versionSchema = z.literal(CONTRACT_VERSION, {
-	error: (issue) => `contract version ${String(issue.input)} is not ${CONTRACT_VERSION}`,
+	error: (issue) => `contract version ${describeVersion(issue.input)} is not ${CONTRACT_VERSION}`,
 })
+
+/** The other side's version as a word; it may be anything, even an object that has no text form. */
+function describeVersion(input: unknown): string {
+	return typeof input === 'number' || typeof input === 'string'
+		? String(input).slice(0, 32)
+		: `of type ${typeof input}`
+}
 
 /** Identity of one run of a process: a new one at every start. */
 export const bootSchema = idSchema
@@ -29,8 +36,8 @@ export const presenceSchema = z.strictObject({
 export type Presence = z.infer<typeof presenceSchema>
 
 /** Controller: whether it is connected. A new boot asks every agent to say hello and send again what is not acknowledged. */
-export const controllerStateSchema = presenceSchema
-export type ControllerState = Presence
+export const controllerStateSchema = z.strictObject(presenceSchema.shape)
+export type ControllerState = z.infer<typeof controllerStateSchema>
 
 export const nodeFactsSchema = z.strictObject({
 	hostname: nameSchema,

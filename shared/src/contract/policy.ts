@@ -1,7 +1,6 @@
 import { z } from 'zod'
 import { parseCidr } from '../net/cidr.ts'
 import { APPLICATIONS } from './application.ts'
-import { portSchema } from './telemetry.ts'
 import { countSchema, idSchema, nameSchema } from './text.ts'
 
 export const MODES = ['discover', 'monitor', 'protect'] as const
@@ -9,14 +8,19 @@ export const modeSchema = z.enum(MODES)
 /** Discover: learn and allow. Monitor: allow, and alert on what no rule allows. Protect: block it. */
 export type Mode = z.infer<typeof modeSchema>
 
+const PORT_MAX = 65_535
+
+/** RFC 792, RFC 4443 §2.1: the type is one octet. */
+const ICMP_TYPE_MAX = 255
+
 /** `rf.<service>.<domain>` for learned groups, `nodes`, `containers`, `external`, or a user's own. */
 export const groupNameSchema = nameSchema.regex(/^[^\s/]+$/, 'no spaces or slashes')
 
-/** `any`, `tcp/80`, `udp/1000-2000`, `icmp`, `icmp/8`: protocol, then port or range (RFC 6335 numbers). */
+/** `any`, `tcp/80`, `udp/1000-2000`, `icmp`, `icmp/8`: protocol, then port or range (RFC 6335), or ICMP type of either family. */
 export const portRangeSchema = z
 	.string()
 	.regex(/^(any|(tcp|udp)(\/\d{1,5}(-\d{1,5})?)?|icmp(\/\d{1,3})?)$/)
-	.refine(isOrderedRange, 'the range is empty or beyond 65535')
+	.refine(isOrderedRange, 'the range is empty or beyond the last number')
 
 export const cidrSchema = z
 	.string()
@@ -106,8 +110,8 @@ function shardSchema<Entry extends z.ZodType>(entry: Entry) {
 }
 
 function isOrderedRange(text: string): boolean {
-	const numbers = text.match(/\d+/g)?.map(Number) ?? []
-	const [first, last] = numbers
-	if (first === undefined) return true
-	return portSchema.safeParse(last ?? first).success && first <= (last ?? first)
+	const [first, last = first] = text.match(/\d+/g)?.map(Number) ?? []
+	if (first === undefined || last === undefined) return true
+	const numberMax = text.startsWith('icmp') ? ICMP_TYPE_MAX : PORT_MAX
+	return first <= last && last <= numberMax
 }

@@ -1,5 +1,7 @@
 /** MQTT topics. At most seven slashes, so that every common broker and its access rules can carry them. */
 
+import { idSchema } from './text.ts'
+
 export const DOCUMENTS = ['policy', 'addresses'] as const
 
 /** A desired document: what a node must know, as signed head and shards. */
@@ -76,8 +78,10 @@ export interface TopicAddress {
 
 /** Takes a topic apart; undefined when it is none of an agent's topics in this cluster. */
 export function parseTopic(cluster: string, topic: string): TopicAddress | undefined {
-	const [rf, version, itsCluster, kind, node, direction, ...rest] = topic.split('/')
-	if (rf !== 'rf' || version !== 'v1' || itsCluster !== cluster || !node) return undefined
+	const [rf, version, itsCluster, kind, name, direction, ...rest] = topic.split('/')
+	if (rf !== 'rf' || version !== 'v1' || itsCluster !== cluster) return undefined
+	const { data: node } = idSchema.safeParse(name)
+	if (node === undefined) return undefined
 	if (kind === 'presence' && direction === undefined) {
 		return { direction: 'presence', node, channel: '' }
 	}

@@ -45,24 +45,25 @@ function parseV6(text: string): AddressWords | undefined {
 	if (text.length > 45) return undefined
 	const halves = text.split('::')
 	if (halves.length > 2) return undefined
-	const head = hextets(halves[0] ?? '')
-	const tail = halves.length === 2 ? hextets(halves[1] ?? '') : []
+	const isShortened = halves.length === 2
+	const head = hextets(halves[0] ?? '', !isShortened)
+	const tail = isShortened ? hextets(halves[1] ?? '', true) : []
 	if (!head || !tail) return undefined
 	const missing = 8 - head.length - tail.length
-	if (halves.length === 2 ? missing < 1 : missing !== 0) return undefined
+	if (isShortened ? missing < 1 : missing !== 0) return undefined
 	const all = [...head, ...new Array<number>(Math.max(missing, 0)).fill(0), ...tail]
 	const word = (i: number) => (all[i] ?? 0) * 65536 + (all[i + 1] ?? 0)
 	return [word(0), word(2), word(4), word(6)]
 }
 
-/** The 16-bit groups of one side of `::`; an embedded IPv4 address may only be last. */
-function hextets(side: string): number[] | undefined {
+/** The 16-bit groups of one side of `::`; an embedded IPv4 address may only end the whole (RFC 4291 §2.2, form 3). */
+function hextets(side: string, isEnd: boolean): number[] | undefined {
 	if (side === '') return []
 	const parts = side.split(':')
 	const groups: number[] = []
 	for (const [index, part] of parts.entries()) {
 		if (part.includes('.')) {
-			const v4 = index === parts.length - 1 ? parseV4(part) : undefined
+			const v4 = isEnd && index === parts.length - 1 ? parseV4(part) : undefined
 			if (!v4) return undefined
 			groups.push(Math.floor(v4[3] / 65536), v4[3] % 65536)
 		} else {
