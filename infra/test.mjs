@@ -33,7 +33,10 @@ const missing = ensurePrograms(TEST_PROGRAMS, 'the tests')
 build()
 
 const results = mkdtempSync(join(tmpdir(), 'ringfence-test-'))
-const gate = ['lint', 'types', 'layers', 'unused'].map((step) => ({ step, ok: npmRun(step) }))
+const gate = ['lint', 'types', 'layers', 'unused', 'worker'].map((step) => ({
+	step,
+	ok: npmRun(step),
+}))
 const suites = ['unit', 'system'].map((project) => runProject(project))
 rmSync(results, { recursive: true, force: true })
 report()

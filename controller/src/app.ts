@@ -79,7 +79,10 @@ async function databaseWhy(fleet: Fleet): Promise<string | undefined> {
 }
 
 function refuseLarge(): never {
-	throw new ProblemError(413, 'too-large', `A body has at most ${REST_BODY_BYTES_MAX} bytes.`)
+	// The rest of the body is not read: nothing can follow it on this connection.
+	throw new ProblemError(413, 'too-large', `A body has at most ${REST_BODY_BYTES_MAX} bytes.`, {
+		headers: { connection: 'close' },
+	})
 }
 
 function lazy<Value>(make: () => Value): () => Value {

@@ -8,6 +8,8 @@ import { median, type Row } from './report.ts'
 
 const ROUNDS = 7
 const PACKETS_MIN = 500_000
+/** How often the load is repeated: enough that start-up and compilation of either side weigh little. */
+const REPEATS = 3
 
 /**
  * The engine over a capture of real servers, as whole processes in turn with nDPI's reader on the same file: a pair a
@@ -53,8 +55,10 @@ async function recordMix(sandbox: Sandbox): Promise<string> {
 		namespace: server.namespace,
 	})
 	await waitFor('tcpdump to listen', () => tcpdump.output().includes('listening on'))
-	for (const command of loads(sandbox, server)) {
-		sandbox.call(command, { namespace: client.namespace })
+	for (let repeat = 0; repeat < REPEATS; repeat++) {
+		for (const command of loads(sandbox, server)) {
+			sandbox.call(command, { namespace: client.namespace })
+		}
 	}
 	await pause(500)
 	await tcpdump.stop('SIGINT')

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import type { Mode } from '@ringfence/shared/contract/policy'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Agent, startAgent } from '../harness/agent.ts'
 import { type Controller, startController } from '../harness/controller.ts'
@@ -20,6 +21,7 @@ describeKernel('killed and restarted under traffic', PROGRAMS, () => {
 	let agent: Agent
 	let server: Host
 	let client: Host
+	let sshKey: string
 
 	/** Sessions of the conversation that the chatter makes, as the controller counts them. */
 	const sessions = async () => {
@@ -35,6 +37,15 @@ describeKernel('killed and restarted under traffic', PROGRAMS, () => {
 		return sandbox.run([process.execPath, script, ...args], { namespace: client.namespace })
 	}
 	const ended = (program: Program) => waitFor('the traffic to end', () => !program.isRunning())
+	const setModes = async (mode: Mode) => {
+		for (const group of (await controller.api.list('groups')).filter((one) => one.mode)) {
+			await controller.api.patch(`groups/${encodeURIComponent(group.name)}`, { mode })
+		}
+		await waitFor('the policy', async () => {
+			const [node] = await controller.api.list('nodes')
+			return node?.documents.every(({ isCurrent }) => isCurrent)
+		})
+	}
 	/** Lets `fault` happen in the middle of known traffic, and counts what arrived. */
 	const countThrough = async (fault: () => Promise<void>) => {
 		const before = await sessions()
@@ -53,7 +64,7 @@ describeKernel('killed and restarted under traffic', PROGRAMS, () => {
 		sandbox.bridge(bridge)
 		server = sandbox.attach({ name: 'server', bridge, host: 2 })
 		client = sandbox.attach({ name: 'client', bridge, host: 3 })
-		await startServers(sandbox, server)
+		sshKey = (await startServers(sandbox, server)).sshKey
 		mosquitto = await startMosquitto(sandbox, '127.0.0.1')
 		controller = await startController(sandbox, { flags: mosquitto.controllerFlags })
 		agent = startAgent(sandbox, { controller, name: 'restart' })
@@ -99,16 +110,35 @@ describeKernel('killed and restarted under traffic', PROGRAMS, () => {
 		expect((await controller.api.list('nodes')).length).toBe(1)
 	})
 
-	test('violations through a killed controller arrive once each', async () => {
-		for (const { name } of (await controller.api.list('groups')).filter(({ mode }) => mode)) {
-			await controller.api.patch(`groups/${encodeURIComponent(name)}`, { mode: 'monitor' })
-		}
-		await waitFor('the policy', async () => {
-			const [node] = await controller.api.list('nodes')
-			return node?.documents.every(({ isCurrent }) => isCurrent)
+	test('a connection that outlives the agent teaches and alarms nothing new', async () => {
+		const options = ['StrictHostKeyChecking=no', 'UserKnownHostsFile=/dev/null', 'BatchMode=yes']
+		const flags = options.flatMap((option) => ['-o', option])
+		const script = 'for i in $(seq 300); do echo $i; sleep 0.1; done'
+		const ssh = sandbox.run(['ssh', ...flags, '-i', sshKey, `root@${server.v4}`, script], {
+			namespace: client.namespace,
 		})
+		const ruleTexts = async () =>
+			(await controller.api.list('rules')).map(
+				({ applications, ports }) => `${applications} ${ports}`,
+			)
+		await waitFor('the lesson', async () => (await ruleTexts()).join().includes('ssh'))
+		const before = await ruleTexts()
+		await agent.restart('SIGTERM')
+		await pause(6000)
+		expect(await ruleTexts()).toEqual(before)
+		await setModes('monitor')
+		await agent.restart('SIGKILL')
+		await pause(6000)
+		expect(ssh.isRunning()).toBe(true)
+		expect(await controller.api.list('events', 'kind=violation')).toEqual([])
+		expect(await ruleTexts()).toEqual(before)
+		await ssh.stop()
+	})
+
+	test('violations through a killed controller arrive once each', async () => {
+		await setModes('monitor')
 		await controller.stop('SIGKILL')
-		const ports = [80, 443, 53, 22]
+		const ports = [80, 443, 53, 8080]
 		for (const port of ports) {
 			sandbox.call(['sh', '-c', `curl -m 1 -s http://${server.v4}:${port}/ || true`], {
 				namespace: client.namespace,
@@ -121,10 +151,10 @@ describeKernel('killed and restarted under traffic', PROGRAMS, () => {
 		await pause(2500)
 		const seen = (await events()).map(({ serverPort, count }) => ({ serverPort, count }))
 		expect(seen.sort((a, b) => (b.serverPort ?? 0) - (a.serverPort ?? 0))).toEqual([
+			{ serverPort: 8080, count: 1 },
 			{ serverPort: 443, count: 1 },
 			{ serverPort: 80, count: 1 },
 			{ serverPort: 53, count: 1 },
-			{ serverPort: 22, count: 1 },
 		])
 	})
 })

@@ -5,6 +5,8 @@ import { waitFor } from './wait.ts'
 export interface Servers {
 	readonly host: Host
 	readonly programs: readonly Program[]
+	/** Private key that lets root in by SSH. */
+	readonly sshKey: string
 }
 
 export const PORTS = { http: 80, tls: 443, redis: 6379, dns: 53, ssh: 22 } as const
@@ -25,7 +27,7 @@ export async function startServers(sandbox: Sandbox, host: Host): Promise<Server
 		const listening = sandbox.call(['ss', '-Hltn'], at)
 		return Object.values(PORTS).every((port) => listening.includes(`:${port} `))
 	})
-	return { host, programs }
+	return { host, programs, sshKey: `${sandbox.directory}/${folder}/ssh_user_key` }
 }
 
 /** One exchange of each protocol from `client` to `address`, with new connections each. */
@@ -95,9 +97,19 @@ address=/shop.example/2001:db8::7
 function sshdConfiguration(sandbox: Sandbox, folder: string): string {
 	const key = `${sandbox.directory}/${folder}/ssh_host_ed25519_key`
 	sandbox.call(['mkdir', '-p', `${sandbox.directory}/${folder}`, '/run/sshd'])
-	sandbox.call(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', key])
+	const userKey = `${sandbox.directory}/${folder}/ssh_user_key`
+	for (const file of [key, userKey]) {
+		sandbox.call(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', file])
+	}
 	return sandbox.file(
 		`${folder}/sshd_config`,
-		`HostKey ${key}\nPidFile none\nUsePAM no\nPasswordAuthentication no\n`,
+		`HostKey ${key}
+PidFile none
+UsePAM no
+PasswordAuthentication no
+PermitRootLogin yes
+StrictModes no
+AuthorizedKeysFile ${userKey}.pub
+`,
 	)
 }

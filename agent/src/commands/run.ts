@@ -20,6 +20,8 @@ const ENGINE_OPTIONS = {
 }
 
 const COUNTERS_MS = 10_000
+/** A bridge or an address that comes later is known to the fleet this much later. */
+const FACTS_MS = 2_000
 /** A stop that takes longer has failed. */
 const STOP_MS_MAX = 4500
 
@@ -57,6 +59,7 @@ class Agent {
 	#driver: RuntimeDriver | undefined
 	#uplink: Uplink | undefined
 	#counting: NodeJS.Timeout | undefined
+	#watchingFacts: NodeJS.Timeout | undefined
 	/** The last order to change the policy: they follow one another. */
 	#policyChange: Promise<unknown> = Promise.resolve()
 
@@ -101,12 +104,14 @@ class Agent {
 		this.#logger.log('info', 'agent is running', { node: uplink.node, version: agentVersion() })
 		await this.#startDriver(uplink.node)
 		this.#counting = setInterval(() => this.#sendCounters(), COUNTERS_MS)
+		this.#watchFacts(uplink)
 	}
 
 	/** Everything known goes to the uplink, and that to the disk or the controller. */
 	async stop(): Promise<void> {
 		this.#stopping.abort()
 		clearInterval(this.#counting)
+		clearInterval(this.#watchingFacts)
 		this.#driver?.stop()
 		await this.#dataplane.stop()
 		this.#sendCounters()
@@ -132,6 +137,15 @@ class Agent {
 		})
 		// A node without workloads says so too.
 		this.#workloads.report()
+	}
+
+	#watchFacts(uplink: Uplink): void {
+		let known = JSON.stringify(this.#facts())
+		this.#watchingFacts = setInterval(() => {
+			const facts = JSON.stringify(this.#facts())
+			if (facts !== known) uplink.reportFacts()
+			known = facts
+		}, FACTS_MS)
 	}
 
 	#facts(): NodeFacts {

@@ -11,6 +11,7 @@ import {
 	OPENING_SEGMENTS_MAX,
 	openDetection,
 	READ_SEGMENTS_MAX,
+	returnDetection,
 } from './detection.ts'
 import {
 	bytes,
@@ -29,6 +30,24 @@ import {
 const HELLO = tlsRecord(22, tlsHello(1, []))
 /** An inline Redis command: undecided until the server answers. */
 const UNDECIDED = text('PING\r\n')
+
+it('a record that was given back serves another session as a new one does', () => {
+	const opening = { transport: 'tcp', serverPort: 1, isMidstream: false } as const
+	const fresh = structuredClone(plain(openDetection(opening)))
+	for (const first of [
+		[client(text('GET /a HTTP/1.1\r\nHost: a.example\r\n\r\n'))],
+		[client(text('GET /a HT'))],
+		[client(tlsRecord(22, HELLO)), server(text('no TLS'))],
+		[client(bytes(0, 1, 2)), server(bytes(3, 4))],
+	]) {
+		const used = play(first)
+		returnDetection(used)
+		expect(lentBufferBytes()).toBe(0)
+		const again = openDetection(opening)
+		expect(again).toBe(used)
+		expect(plain(again)).toEqual(fresh)
+	}
+})
 
 describe('recognition', () => {
 	afterEach(() => expect(lentBufferBytes()).toBe(0))
@@ -326,4 +345,10 @@ function drainPool(): PooledBuffer[] {
 	for (let buffer = lendBuffer(32_768); buffer !== undefined; buffer = lendBuffer(32_768))
 		taken.push(buffer)
 	return taken
+}
+
+/** What a detection holds, without its parsers. */
+function plain(detection: object): object {
+	const { candidates, ...rest } = detection as { candidates?: unknown }
+	return { ...rest, candidates: Array.isArray(candidates) }
 }

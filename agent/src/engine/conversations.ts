@@ -242,7 +242,11 @@ export class Conversations {
 	}
 }
 
-/** Recognition has ended, and the server accepted: an attempt that nobody answered says nothing about who may talk. */
-function isLearnable(flow: Flow): boolean {
-	return flow.owner.isFinal && (flow.protocol !== PROTOCOL.tcp || flow.isAnswered)
+/**
+ * Recognition has ended, and the server accepted: an attempt that nobody answered says nothing about who may talk. Nor does a
+ * session without a name whose start, which would have told it, was not seen.
+ */
+function isLearnable({ owner, protocol, isAnswered, isMidstream }: Flow): boolean {
+	if (!owner.isFinal || (isMidstream && owner.application === undefined)) return false
+	return protocol !== PROTOCOL.tcp || isAnswered
 }

@@ -88,14 +88,13 @@ export class PolicyAsker {
 		query.peer3 = (peer[3] ?? 0) >>> 0
 		query.protocol = flow.protocol
 		query.port = this.#store.serverPort(flow)
-		query.application = applicationOf(flow.owner)
+		query.application = applicationOf(flow)
 		return query
 	}
 }
 
-function applicationOf({
-	isFinal,
-	application,
-}: Inspection): ApplicationName | 'pending' | undefined {
-	return isFinal ? application : (application ?? 'pending')
+/** A session whose start was not seen may lack a name for that reason alone: it stays pending, and is never held against it. */
+function applicationOf({ owner, isMidstream }: Flow): ApplicationName | 'pending' | undefined {
+	if (owner.application !== undefined) return owner.application
+	return owner.isFinal && !isMidstream ? undefined : 'pending'
 }

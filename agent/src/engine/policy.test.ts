@@ -41,6 +41,26 @@ describe('policy', () => {
 		])
 	})
 
+	it('is asked with pending for good where the start was not seen and the name stays unknown', () => {
+		const asked = new Set<string | undefined>()
+		const traffic = underPolicy((query) => {
+			asked.add(query.application)
+			return 'learn'
+		})
+		const connection = new Connection(traffic, { ...ENDS, serverPort: 22 })
+		const sealed = '\u0001\u009c\u00e3'.repeat(400)
+		for (let turn = 0; turn < 100; turn++) {
+			connection.client(PSH_ACK, sealed)
+			connection.server(PSH_ACK, sealed)
+		}
+		traffic.engine.flush(traffic.nowUs, true)
+		expect([...asked]).toEqual(['pending'])
+		const conversations = traffic.conversations()
+		expect(conversations.map(({ isFinal, sessions }) => ({ isFinal, sessions }))).toEqual([
+			{ isFinal: false, sessions: 1 },
+		])
+	})
+
 	it('is asked as the server where the workload is the server', () => {
 		const sides: string[] = []
 		const traffic = underPolicy((query) => {

@@ -1,4 +1,5 @@
 import type { Mode } from '@ringfence/shared/contract/policy'
+import { PEER_UNKNOWN } from '@ringfence/shared/contract/reasons'
 import type { Decision, PolicyAction } from './policy.ts'
 import type { Rule } from './rule-index.ts'
 
@@ -64,7 +65,7 @@ export class RuleDecisions {
 }
 
 const NO_RULE = byMode((mode) => decision(ON_NO_RULE[mode], `no rule (${mode})`))
-const UNKNOWN_PEER = byMode((mode) => decision(ON_UNKNOWN_END[mode], 'peer not yet known'))
+const UNKNOWN_PEER = byMode((mode) => decision(ON_UNKNOWN_END[mode], PEER_UNKNOWN))
 const UNKNOWN_WORKLOAD = byMode((mode) => decision(ON_UNKNOWN_END[mode], 'workload not yet known'))
 
 function byMode(make: (mode: Mode) => Decision): Readonly<Record<Mode, Decision>> {

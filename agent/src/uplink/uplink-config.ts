@@ -10,6 +10,8 @@ import type { SpoolSync } from './spool.ts'
 export interface Uplink {
 	/** This node's id, given at enrolment. */
 	readonly node: string
+	/** The node's facts are not what the last hello said: says hello again. */
+	reportFacts(): void
 	/** All workloads of the node; called whenever one comes, goes or changes. */
 	reportWorkloads(workloads: readonly Workload[]): void
 	/**

@@ -145,6 +145,10 @@ export class UplinkSession implements Uplink {
 		this.#connection.start()
 	}
 
+	reportFacts(): void {
+		if (!this.#isStopped && this.#connection.isUp) this.#sayHello()
+	}
+
 	reportWorkloads(workloads: readonly Workload[]): void {
 		if (this.#isStopped) return
 		this.#workloads = workloads

@@ -76,6 +76,8 @@ describe.each(BROKERS)('uplink over $name', PATIENT, ({ make }) => {
 		const ids = controller.reports.at(-1)?.workloads.map(({ id }) => id)
 		expect(ids).toEqual(['w1', 'w2'])
 		expect(controller.presences.at(-1)?.isUp).toBe(true)
+		uplink.reportFacts()
+		await until('the facts are told again', () => controller.hellos.length === 2)
 		await uplink.stop()
 		await until('goodbye', () => controller.presences.at(-1)?.isUp === false)
 

@@ -65,11 +65,15 @@ function isGlobal(words: AddressWords): boolean {
 	return !NOT_GLOBAL.some((network) => contains(network, words))
 }
 
-/** All networks of the fleet: those that any known address is in. */
+/**
+ * All networks of the fleet: those of its workloads. A node's own network is shared with machines that nobody reports, and
+ * these are outside.
+ */
 export async function readFleetNetworks(db: Db | Tx): Promise<string[]> {
 	const rows = await db
 		.selectDistinct({ network: addresses.network })
 		.from(addresses)
+		.where(eq(addresses.ownerKind, 'workload'))
 		.orderBy(addresses.network)
 	return rows.map((row) => row.network)
 }

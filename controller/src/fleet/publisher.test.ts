@@ -128,7 +128,7 @@ describe('the documents', () => {
 			settings: {
 				kind: 'settings',
 				newServiceMode: 'discover',
-				fleetNetworks: ['10.0.0.0/24', '192.168.1.0/24', 'fd00::/64'],
+				fleetNetworks: ['10.0.0.0/24', 'fd00::/64'],
 			},
 			'group:nodes': { kind: 'group', name: 'nodes', mode: 'discover' },
 			'group:rf.api.shop': { kind: 'group', name: 'rf.api.shop', mode: 'discover' },

@@ -1,3 +1,4 @@
+import { PEER_UNKNOWN } from '@ringfence/shared/contract/reasons'
 import type {
 	ConversationRecord,
 	TelemetryRecord,
@@ -147,7 +148,7 @@ function toLesson(named: NamedRecord): Lesson[] {
 
 function sessionReport(node: NodeName, named: NamedRecord): Report[] {
 	const { record } = named
-	if (record.kind === 'conversation') return []
+	if (record.kind === 'conversation') return strangerReport(node, named, record)
 	const { at, count, why } = record
 	const session: ReportedSession = {
 		side: record.side,
@@ -167,6 +168,37 @@ function sessionReport(node: NodeName, named: NamedRecord): Report[] {
 	return record.action === 'deny'
 		? [{ kind: 'violation', name: 'connection blocked', severity: 'high', ...shared }]
 		: [{ kind: 'violation', name: 'connection not allowed', severity: 'medium', ...shared }]
+}
+
+/**
+ * In monitor an agent waits for the name of a peer inside the fleet before it calls a session a violation. When nobody has
+ * named it in all that time, somebody is there who should not be.
+ */
+function strangerReport(node: NodeName, named: NamedRecord, record: ConversationRecord): Report[] {
+	const { action, why, sessions, side, protocol, serverPort, application, host } = record
+	if (!named.isGuess || action !== 'open' || why !== PEER_UNKNOWN || sessions === 0) return []
+	return [
+		{
+			kind: 'violation',
+			name: 'connection with an unknown address of the fleet',
+			severity: 'medium',
+			at: record.firstAt,
+			count: sessions,
+			why: 'no rule, and no node reports the peer',
+			node,
+			session: {
+				side,
+				...endsOf(named),
+				protocol,
+				serverPort,
+				clientPort: 0,
+				application: application ?? null,
+				action: 'violate',
+				rule: null,
+				host: host ?? null,
+			},
+		},
+	]
 }
 
 function agentReport(node: NodeName, record: TelemetryRecord): Report[] {

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { PEER_UNKNOWN } from '@ringfence/shared/contract/reasons'
 import type { ConversationRecord } from '@ringfence/shared/contract/telemetry'
 import { eq } from 'drizzle-orm'
 import fc from 'fast-check'
@@ -283,6 +284,18 @@ describe('records whose ends nobody knows yet', () => {
 		expect(await rows()).toMatchObject([{ server: 'external:10.0.0.77', action: 'learn' }])
 		expect(await fleet.store.db.query.rules.findMany()).toEqual([])
 		expect(await fleet.store.db.select().from(nodes)).toMatchObject([{ givenUp: 1 }])
+	})
+
+	test('in monitor, a peer that nobody names in that time is a violation', async () => {
+		const agent = await oneNode()
+		const stranger = { peerAddress: '10.0.0.77', action: 'open', why: PEER_UNKNOWN } as const
+		await agent.send(webToApi(stranger), webToApi({ ...stranger, sessions: 0 }))
+		expect(await fleet.store.db.select().from(events)).toEqual([])
+		fleet.time.now += HOLD_MS_MAX
+		await agent.send()
+		expect(await fleet.store.db.select().from(events)).toMatchObject([
+			{ kind: 'violation', count: 1, client: 'workload:web', server: 'external:10.0.0.77' },
+		])
 	})
 
 	test('of a workload that is never reported are counted and shown', async () => {

@@ -19,6 +19,7 @@ const TITLES: Readonly<Record<number, string>> = {
 	403: 'This is not allowed.',
 	404: 'There is nothing here.',
 	405: 'This is not possible here.',
+	408: 'The request took too long.',
 	409: 'The request does not fit the state of things.',
 	412: 'Somebody else was quicker.',
 	413: 'The body is too large.',
@@ -26,6 +27,7 @@ const TITLES: Readonly<Record<number, string>> = {
 	422: 'The request says something impossible.',
 	428: 'Say which revision you mean.',
 	429: 'Too many requests.',
+	431: 'The headers are too large.',
 	500: 'Something broke.',
 	503: 'Not possible at the moment.',
 }
@@ -77,7 +79,15 @@ export function answerError(fleet: Fleet, error: unknown, c: Context): Response 
 }
 
 export function answerProblem(c: Context, error: ProblemError, instance?: string): Response {
-	const problem: Problem = {
+	return c.body(JSON.stringify(problemOf(error, instance)), error.status, {
+		...error.headers,
+		'content-type': 'application/problem+json',
+	})
+}
+
+/** The body of such an answer. */
+export function problemOf(error: ProblemError, instance?: string): Problem {
+	return {
 		type: `urn:ringfence:problem:${error.code}`,
 		title: TITLES[error.status] ?? 'It did not work.',
 		status: error.status,
@@ -85,10 +95,6 @@ export function answerProblem(c: Context, error: ProblemError, instance?: string
 		...(instance !== undefined && { instance }),
 		...(error.faults.length > 0 && { errors: [...error.faults] }),
 	}
-	return c.body(JSON.stringify(problem), error.status, {
-		...error.headers,
-		'content-type': 'application/problem+json',
-	})
 }
 
 /** Answers a request whose body, path or query does not fit its schema: what hono calls when validation failed. */
@@ -123,11 +129,17 @@ function toProblem(error: unknown): ProblemError | undefined {
 		const code = { 400: 'unreadable', 415: 'not-json' }[error.status as number] ?? 'refused'
 		return new ProblemError(error.status as ContentfulStatusCode, code, error.message)
 	}
+	if (isHangUp(error)) return new ProblemError(400, 'unreadable', 'The body ended before its end.')
 	if (error instanceof StoreError && error.code !== 'newer') {
 		const headers = { 'retry-after': '1' }
 		return new ProblemError(503, 'database-busy', 'The database is busy.', { headers })
 	}
 	return undefined
+}
+
+/** The client went away in the middle of its body; what Node's streams say then. Nobody reads the answer. */
+function isHangUp(error: unknown): boolean {
+	return error instanceof Error && 'code' in error && error.code === 'ECONNRESET'
 }
 
 function fromRefusal({ code, message, pointer, retryAfterSeconds }: Refusal): ProblemError {
