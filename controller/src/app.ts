@@ -1,9 +1,9 @@
 import { OpenAPIHono } from '@hono/zod-openapi'
 import { REST_BODY_BYTES_MAX } from '@ringfence/shared/contract/rest'
 import { sql } from 'drizzle-orm'
-import { bodyLimit } from 'hono/body-limit'
 import type { Fleet } from './fleet/fleet.ts'
 import type { Api, ApiEnv, ApiOptions } from './http/api.ts'
+import { limitBody } from './http/body-limit.ts'
 import { addConsole } from './http/console.ts'
 import { guard } from './http/guard.ts'
 import { answerHeaders } from './http/headers.ts'
@@ -34,7 +34,7 @@ export function createApp(fleet: Fleet, options: AppOptions = {}): App {
 		answerProblem(c, new ProblemError(404, 'not-found', 'No resource has this path and method.')),
 	)
 	app.use(answerHeaders(options))
-	app.use(bodyLimit({ maxSize: REST_BODY_BYTES_MAX, onError: refuseLarge }))
+	app.use(limitBody(REST_BODY_BYTES_MAX))
 	app.use(guard(fleet, options))
 
 	addAuth(app, fleet, options)
@@ -76,13 +76,6 @@ async function databaseWhy(fleet: Fleet): Promise<string | undefined> {
 		fleet.log('error', 'the database does not answer', { error: String(error) })
 		return 'The database does not answer.'
 	}
-}
-
-function refuseLarge(): never {
-	// The rest of the body is not read: nothing can follow it on this connection.
-	throw new ProblemError(413, 'too-large', `A body has at most ${REST_BODY_BYTES_MAX} bytes.`, {
-		headers: { connection: 'close' },
-	})
 }
 
 function lazy<Value>(make: () => Value): () => Value {

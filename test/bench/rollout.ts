@@ -3,11 +3,13 @@ import { join } from 'node:path'
 import { openUplink, type Uplink } from '../../agent/src/uplink/uplink.ts'
 import { type Api, startController } from '../harness/controller.ts'
 import type { Sandbox } from '../harness/sandbox.ts'
-import { waitFor } from '../harness/wait.ts'
+import { pause, waitFor } from '../harness/wait.ts'
 import { quantile, type Row } from './report.ts'
 
 const FLEETS = [1, 10, 100]
 const CHANGES = 20
+/** Between changes: each is measured alone. */
+const QUIET_MS = 250
 
 interface SimulatedAgent {
 	readonly uplink: Uplink
@@ -28,6 +30,7 @@ export async function benchRollout(sandbox: Sandbox): Promise<Row[]> {
 		}
 		const delays: number[] = []
 		for (let change = 0; change < CHANGES; change++) {
+			await pause(QUIET_MS)
 			delays.push(...(await changeOneRule(controller.api, agents)))
 		}
 		rows.push(

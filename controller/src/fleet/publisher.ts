@@ -24,8 +24,10 @@ export interface Publisher {
 	close(): Promise<void>
 }
 
-/** How long changes are collected. People do not notice it, and a burst of writes makes one publication. */
-const JOIN_MS = 100
+/** A change after a quiet time goes out at once, but for the writes that belong to it. */
+const FIRST_MS = 5
+/** Rounds are at least so far apart: a burst of writes makes a few publications. */
+const JOIN_MS = 50
 
 /** Pauses between attempts after failures. */
 const RETRY_MS_MIN = 1000
@@ -67,6 +69,8 @@ class RetainedPublisher implements Publisher {
 	#made = new Map<DocumentName, MadeDocument>()
 	#timer: ReturnType<typeof setTimeout> | undefined
 	#retryMs = RETRY_MS_MIN
+	/** When the latest round began. */
+	#lastRoundAt = 0
 	#running: Promise<void> | undefined
 	#isWanted = false
 	#isClosed = false
@@ -81,7 +85,8 @@ class RetainedPublisher implements Publisher {
 	}
 
 	changed(): void {
-		this.#wakeIn(JOIN_MS)
+		const quietMs = this.#fleet.clock.now() - this.#lastRoundAt
+		this.#wakeIn(Math.min(Math.max(JOIN_MS - quietMs, FIRST_MS), JOIN_MS))
 	}
 
 	async settled(): Promise<void> {
@@ -126,7 +131,8 @@ class RetainedPublisher implements Publisher {
 	}
 
 	async #round(): Promise<void> {
-		const { store } = this.#fleet
+		const { store, clock } = this.#fleet
+		this.#lastRoundAt = clock.now()
 		const cluster = await ensureCluster(this.#fleet)
 		await this.#takeTurn()
 		const documents: MadeDocument[] = []
