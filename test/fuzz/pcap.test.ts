@@ -199,7 +199,7 @@ function mutatedFiles(put: Put): void {
 	for (let i = 0; i < 80; i++) {
 		put(`flip-${i}`, flipBytes(random, golden, { count: 1 + random.below(60), from: 4 }), 'any')
 		put(`flip-ng-${i}`, flipBytes(random, ng, { count: 1 + random.below(20), from: 4 }), 'any')
-		let headers = golden
+		let headers: Buffer = golden
 		for (const { at, frame } of records) {
 			const from = at + RECORD_HEADER_BYTES
 			const end = from + Math.min(frame.length, 70)

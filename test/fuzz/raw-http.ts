@@ -38,13 +38,13 @@ export function exchange(
 		socket.on('error', () => undefined)
 		socket.on('close', () => {
 			clearTimeout(timer)
-			resolve(parse(Buffer.concat(chunks).toString('latin1')))
+			resolve(parseAnswer(Buffer.concat(chunks).toString('latin1')))
 		})
 	})
 }
 
 /** The first answer of what came. */
-function parse(text: string): RawAnswer {
+export function parseAnswer(text: string): RawAnswer {
 	const end = text.indexOf('\r\n\r\n')
 	const head = text.slice(0, end < 0 ? undefined : end)
 	const body = end < 0 ? '' : text.slice(end + 4)

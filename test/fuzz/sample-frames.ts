@@ -42,3 +42,27 @@ export function ethernet(
 function macOf(text: string): Buffer {
 	return Buffer.from(text.replaceAll(':', ''), 'hex')
 }
+
+type Macs = Pick<UdpFrameOptions, 'sourceMac' | 'destinationMac'>
+
+/** IPv6 with a chain of extension headers (RFC 8200 §4), ended by one of `last`. */
+export function ipv6ChainFrame(macs: Macs, extensions: readonly number[], last: number): Buffer {
+	const header = Buffer.alloc(40)
+	const chain = Buffer.alloc(extensions.length * 8 + 8)
+	header[0] = 0x60
+	header.writeUInt16BE(chain.length, 4)
+	header[6] = extensions[0] ?? last
+	header[7] = 64
+	header.set([0x20, 0x01, 0x0d, 0xb8], 8)
+	header.set([0x20, 0x01, 0x0d, 0xb8], 24)
+	for (const [index] of extensions.entries()) chain[index * 8] = extensions[index + 1] ?? last
+	return Buffer.concat([ethernet(macs, 0x86dd), header, chain])
+}
+
+/** A stack of VLAN tags (IEEE 802.1Q) around a datagram. */
+export function vlanStackFrame(macs: Macs, tags: number): Buffer {
+	const tag = Buffer.from([0x81, 0, 0, 7])
+	const inner = udpFrame(macs)
+	const stack = Array.from({ length: tags }, () => tag)
+	return Buffer.concat([inner.subarray(0, 12), ...stack, inner.subarray(12)])
+}

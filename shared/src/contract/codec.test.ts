@@ -171,6 +171,27 @@ describe('hostile bytes', () => {
 		}
 	})
 
+	test('of more values or levels than any message has are refused before they are parsed', async () => {
+		const why = 'message has too many values or levels'
+		for (const text of [
+			'['.repeat(70_000),
+			`${'{"a":'.repeat(40)}"${'x'.repeat(70_000)}"${'}'.repeat(40)}`,
+			`[${'0,'.repeat(600_000)}0]`,
+		]) {
+			expect(await refusal(z.unknown(), new TextEncoder().encode(text))).toBe(why)
+		}
+		const brackets = `["${'[{,\\"'.repeat(200_000)}"]`
+		expect(await refusal(z.unknown(), new TextEncoder().encode(brackets))).toBe('')
+	})
+
+	test('have no NUL in text and keys, which databases cut at', async () => {
+		const bytes = new TextEncoder().encode('{"a\\u0000b":["c\\u0000","\\\\u0000"],"d":1}')
+		expect(await decodeMessage(z.unknown(), bytes)).toEqual({
+			ok: true,
+			value: { 'a\ufffdb': ['c\ufffd', '\\u0000'], d: 1 },
+		})
+	})
+
 	test('that name __proto__ change no prototype', async () => {
 		const bytes = new TextEncoder().encode('{"__proto__":{"isAdmin":true}}')
 		await expectAnswers(bytes)

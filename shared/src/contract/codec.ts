@@ -3,6 +3,15 @@ import type { z } from 'zod'
 /** Largest message after decompression. A broker's own limit on packets comes first. */
 export const MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 
+/**
+ * Most levels and values of a message. A packet of 4 KiB may hold four million brackets, which cost a parser 200 MiB and
+ * most of a second; to count them beforehand costs 15 ms.
+ */
+const DEPTH_MAX = 32
+const VALUES_MAX = 600_000
+/** What is smaller cannot have enough of them to matter. */
+const COUNT_FROM_BYTES = 64 * 1024
+
 /** Messages above this size are compressed. */
 const GZIP_FROM_BYTES = 1024
 
@@ -27,8 +36,11 @@ export async function decodeMessage<Schema extends z.ZodType>(
 ): Promise<Decoded<z.output<Schema>>> {
 	try {
 		const json = await inflate(bytes)
+		if (json.length > COUNT_FROM_BYTES && !isModest(json)) {
+			return { ok: false, why: 'message has too many values or levels' }
+		}
 		const parsed = schema.safeParse(
-			JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(json)),
+			parseJson(new TextDecoder('utf-8', { fatal: true }).decode(json)),
 		)
 		return parsed.success
 			? { ok: true, value: parsed.data }
@@ -53,6 +65,46 @@ export async function inflate(bytes: Uint8Array): Promise<Uint8Array> {
 	const isGzip = bytes[0] === 0x1f && bytes[1] === 0x8b
 	if (!isGzip) return bytes
 	return collect(pipe(bytes, new DecompressionStream('gzip')), MESSAGE_BYTES_MAX)
+}
+
+/** Whether JSON stays below `DEPTH_MAX` and `VALUES_MAX`; says nothing else about it. */
+function isModest(json: Uint8Array): boolean {
+	const [quote, comma] = [0x22, 0x2c]
+	let depth = 0
+	let values = 1
+	for (let at = 0; at < json.length; at++) {
+		const byte = json[at] ?? 0
+		if (byte === quote) at = endOfString(json, at)
+		else if (byte === comma) values++
+		// `[` and `{`, `]` and `}`: they differ in one bit.
+		else if ((byte & 0xdf) === 0x5b) depth++
+		else if ((byte & 0xdf) === 0x5d) depth--
+		if (depth > DEPTH_MAX || values > VALUES_MAX) return false
+	}
+	return true
+}
+
+/** @param start index of the opening quote */
+function endOfString(json: Uint8Array, start: number): number {
+	const [quote, backslash] = [0x22, 0x5c]
+	let at = start + 1
+	while (at < json.length && json[at] !== quote) at += json[at] === backslash ? 2 : 1
+	return at
+}
+
+/** Databases cut text at NUL, so that two names become one; the replacement character stands for it. */
+function parseJson(text: string): unknown {
+	const isPlain = !text.includes('\\u0000')
+	return isPlain ? JSON.parse(text) : JSON.parse(text, (_, value) => withoutNul(value))
+}
+
+function withoutNul(value: unknown): unknown {
+	if (typeof value === 'string') return value.replaceAll('\0', '\ufffd')
+	if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
+	if (!Object.keys(value).some((key) => key.includes('\0'))) return value
+	return Object.fromEntries(
+		Object.entries(value).map(([key, its]) => [key.replaceAll('\0', '\ufffd'), its]),
+	)
 }
 
 function pipe(

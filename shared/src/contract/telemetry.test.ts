@@ -46,6 +46,17 @@ describe('a conversation', () => {
 	})
 })
 
+test('counters are so many at most', () => {
+	const of = (count: number) => ({
+		kind: 'counters',
+		at: 1,
+		counters: Object.fromEntries(Array.from({ length: count }, (_, index) => [`c${index}`, index])),
+	})
+	expect(countersRecordSchema.safeParse(of(16_384)).data).toEqual(of(16_384))
+	const refused = countersRecordSchema.safeParse({ ...of(16_385), at: 1 })
+	expect(refused.error?.issues.map(({ message }) => message)).toEqual(['more than 16384 keys'])
+})
+
 test('a violation is of at least one session that was not allowed', () => {
 	const violation = { kind: 'violation', ...ENDS, clientPort: 1, action: 'deny', count: 1, at: 1 }
 	const isTaken = (some: object) =>

@@ -1,7 +1,14 @@
 import { z } from 'zod'
 import { APPLICATIONS } from './application.ts'
 import { bootSchema, versionSchema } from './messages.ts'
-import { countSchema, idSchema, nameSchema, proseSchema, timestampSchema } from './text.ts'
+import {
+	boundedRecordSchema,
+	countSchema,
+	idSchema,
+	nameSchema,
+	proseSchema,
+	timestampSchema,
+} from './text.ts'
 import { addressSchema } from './workload.ts'
 
 /** How bad an event is, worst last. */
@@ -85,11 +92,14 @@ export const agentRecordSchema = z.strictObject({
 })
 export type AgentRecord = z.infer<typeof agentRecordSchema>
 
+/** Every counter there is, and one or two for each workload. */
+const COUNTERS_MAX = 16_384
+
 /** Totals since the agent's start, by name: frames, ring losses, evictions, drops of the spool. The newest replaces the older. */
 export const countersRecordSchema = z.strictObject({
 	kind: z.literal('counters'),
 	at: timestampSchema,
-	counters: z.record(z.string().max(64), countSchema),
+	counters: boundedRecordSchema(z.string().max(64), countSchema, COUNTERS_MAX),
 })
 export type CountersRecord = z.infer<typeof countersRecordSchema>
 

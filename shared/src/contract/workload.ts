@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { parseAddress } from '../net/address.ts'
 import { networkOfInterface } from '../net/cidr.ts'
-import { idSchema, nameSchema, timestampSchema } from './text.ts'
+import { boundedRecordSchema, idSchema, nameSchema, timestampSchema } from './text.ts'
 
 /** One IP address. */
 export const addressSchema = z
@@ -29,6 +29,8 @@ export type NetworkInterface = z.infer<typeof interfaceSchema>
 
 export const RUNTIMES = ['netns'] as const
 
+const LABELS_MAX = 256
+
 /** A workload as its node knows it. */
 export const workloadSchema = z.strictObject({
 	/** Stable over restarts of the agent; a workload that is made anew has another. */
@@ -38,7 +40,7 @@ export const workloadSchema = z.strictObject({
 	service: nameSchema,
 	domain: nameSchema,
 	image: nameSchema.optional(),
-	labels: z.record(z.string().min(1).max(128), z.string().max(256)),
+	labels: boundedRecordSchema(z.string().min(1).max(128), z.string().max(256), LABELS_MAX),
 	interfaces: z.array(interfaceSchema).max(64),
 	startedAt: timestampSchema,
 })
