@@ -120,10 +120,12 @@ function stop(code) {
 
 /** Removes everything that a demo makes, of this run or of one that was killed; what is not there is no error. */
 function removeAll() {
-	for (const { name } of WORKLOADS) {
+	for (const { name, service } of WORKLOADS) {
 		killAllIn(name)
 		rmSync(join(labelsDirectory, `${name}.json`), { force: true })
 		quietly(() => ip('netns', 'del', name))
+		// Whoever still watches the namespace, as an agent does, keeps it and its link alive.
+		quietly(() => ip('link', 'del', `rfd-${service}`))
 	}
 	quietly(() => ip('link', 'del', BRIDGE))
 	rmSync(DIRECTORY, { recursive: true, force: true })

@@ -91,7 +91,7 @@ export async function startController(
 
 /** The password that a first start prints. */
 export function passwordIn(output: string): string | undefined {
-	return /password\W+(\S{12,})/i.exec(output)?.[1]
+	return /password:\s+(\S{12,})/.exec(output)?.[1]
 }
 
 export async function signIn(url: string, password: string): Promise<Api> {
