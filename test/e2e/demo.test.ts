@@ -1,5 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process'
-import { once } from 'node:events'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -90,20 +89,30 @@ describeKernel('npm start -- --demo', ['nginx', 'redis-server', 'ip', 'nsenter']
 	})
 
 	test('removes the demo when it is killed', async () => {
-		const killed = spawn(process.execPath, [join(ROOT, 'infra/demo.mjs'), labels], {
-			stdio: ['pipe', 'pipe', 'ignore'],
-		})
-		await once(killed.stdout, 'data')
+		const killed = await startDemo(labels)
 		expect(leftovers()).not.toEqual([])
 		killed.kill('SIGKILL')
-		const next = spawn(process.execPath, [join(ROOT, 'infra/demo.mjs'), labels], {
-			stdio: ['pipe', 'pipe', 'ignore'],
-		})
-		await once(next.stdout, 'data')
-		next.stdin.end()
+		const next = await startDemo(labels)
+		next.stdin?.end()
 		await waitFor('nothing to be left', () => leftovers().length === 0)
 	})
 })
+
+/** A demo by itself, as `npm start` runs it. */
+async function startDemo(labels: string): Promise<ChildProcess> {
+	const demo = spawn(process.execPath, [join(ROOT, 'infra/demo.mjs'), labels])
+	let output = ''
+	for (const stream of [demo.stdout, demo.stderr]) {
+		stream.on('data', (bytes) => {
+			output += String(bytes)
+		})
+	}
+	await waitFor('the demo', () => {
+		if (demo.exitCode !== null) throw new Error(output)
+		return output.includes('demo: up')
+	})
+	return demo
+}
 
 /** What of a demo is on this machine. */
 function leftovers(): string[] {
