@@ -47,6 +47,29 @@ program
 		})
 	})
 
+program
+	.command('explain')
+	.description('say what a policy decides about one session at either end, and by which rule')
+	.option('--policy <FILE>', 'policy and address map, as for replay (JSON)')
+	.option('--from <END>', 'the client: an address, or the id of a workload or node')
+	.option('--to <END>', 'the server')
+	.option('--port <PORT>', 'tcp/80, udp/53, icmp/8')
+	.option('--app <NAME>', 'application; "unknown": not recognised; not recognised yet if left out')
+	.option('--json', 'one JSON object')
+	.action(async (options: Record<string, string | true>) => {
+		const { explain } = await import('./commands/explain.ts')
+		process.exitCode = explain({
+			policyFile: textOf(options['policy']),
+			from: textOf(options['from']),
+			to: textOf(options['to']),
+			port: textOf(options['port']),
+			application: textOf(options['app']),
+			isJson: options['json'] === true,
+			write: (text) => process.stdout.write(text),
+			say: (text) => process.stderr.write(text),
+		})
+	})
+
 try {
 	await program.parseAsync()
 } catch (error) {

@@ -19,6 +19,7 @@ import { addNodes } from './http/resources/nodes.ts'
 import { addRules } from './http/resources/rules.ts'
 import { addSettings } from './http/resources/settings.ts'
 import { addWebhooks } from './http/resources/webhooks.ts'
+import { addWhatIf } from './http/resources/what-if.ts'
 
 export type AppOptions = ApiOptions
 export type App = Api
@@ -43,6 +44,7 @@ export function createApp(fleet: Fleet, options: AppOptions = {}): App {
 	addNodes(app, fleet)
 	addGroups(app, fleet)
 	addRules(app, fleet)
+	addWhatIf(app, fleet)
 	addConversations(app, fleet)
 	addEvents(app, fleet, options)
 	addWebhooks(app, fleet)

@@ -56,6 +56,7 @@ const c = {
 	open: bound<(path: string, flags: number) => number>('int open(const char *, int)'),
 	close: bound<(fd: number) => number>('int close(int)'),
 	setns: bound<(fd: number, type: number) => number>('int setns(int, int)'),
+	flock: bound<(fd: number, operation: number) => number>('int flock(int, int)'),
 	ifNameToIndex: bound<(name: string) => number>('uint32_t if_nametoindex(const char *)'),
 	eventfd: bound<(initial: number, flags: number) => number>('int eventfd(uint32_t, int)'),
 	read: bound<(fd: number, into: Uint8Array, bytes: number) => number>(
@@ -134,6 +135,15 @@ export function close(fd: number): void {
 /** Moves the calling thread, and no other, to another namespace. */
 export function setns(fd: number, type: number): void {
 	checked('setns', c.setns(fd, type))
+}
+
+/** Locks the open file for this process, until it ends or closes it; false when another one has it. */
+export function tryLock(fd: number): boolean {
+	const LOCK_EX_NB = 2 | 4
+	const result = c.flock(fd, LOCK_EX_NB)
+	if (result < 0 && koffi.errno() === constants.errno.EAGAIN) return false
+	checked('flock', result)
+	return true
 }
 
 /** Index of an interface in the calling thread's network namespace. */

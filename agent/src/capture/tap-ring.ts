@@ -4,6 +4,7 @@
  * ```
  * block:  0 version  4 offset_to_priv  8 block_status  12 num_pkts  16 offset_to_first_pkt  20 blk_len  24 seq_num …
  * packet: 0 tp_next_offset  4 tp_sec  8 tp_nsec  12 tp_snaplen  16 tp_len  20 tp_status  24 tp_mac(u16)  26 tp_net(u16) …
+ *         48 sockaddr_ll, of it 58 sll_pkttype(u8)
  * ```
  * The kernel fills a block, sets `TP_STATUS_USER` in its status, and takes it again when that is cleared. It retires a
  * block that is not full after a time-out, so a packet is seen that much later at most. A VLAN tag that the kernel took
@@ -83,15 +84,19 @@ export interface TapOptions {
 
 /** Opens a ring on one interface. Frames before the call are not seen; throws `SystemCallError` or `LinkTypeError`. */
 export function openTapRing(options: TapOptions): TapRing {
-	const fd = inside(options, () => openSocket(options))
+	const { namespace } = options
+	// Entered once: its name may stand for another namespace a moment later.
+	return namespace === undefined
+		? openHere(options)
+		: inNetworkNamespace(namespace, () => openHere(options))
+}
+
+function openHere(options: TapOptions): TapRing {
+	const fd = openSocket(options)
 	let mapping: Mapping | undefined
 	try {
 		mapping = map(fd, options.blocks * BLOCK_BYTES)
-		start(
-			fd,
-			options,
-			inside(options, () => interfaceIndex(options.interfaceName)),
-		)
+		start(fd, options)
 		return new TapRing(fd, mapping, options)
 	} catch (error) {
 		if (mapping) unmap(mapping)
@@ -107,7 +112,7 @@ export function probeTap(): void {
 
 /** Reads all frames of one interface, sent and received, in the order the kernel saw them. */
 export class TapRing implements CaptureSource {
-	readonly frame: Frame
+	readonly frame: Required<Frame>
 	timeUs = 0
 	/** Frames read. */
 	packets = 0
@@ -133,7 +138,8 @@ export class TapRing implements CaptureSource {
 		this.#status = new Int32Array(buffer)
 		this.#view = new DataView(buffer)
 		const linkType = LINKTYPE_ETHERNET
-		this.frame = { view: this.#view, at: 0, end: 0, wireBytes: 0, linkType, port }
+		const none = { at: 0, end: 0, wireBytes: 0, packetType: 0 }
+		this.frame = { view: this.#view, ...none, linkType, port }
 	}
 
 	next(): boolean {
@@ -149,6 +155,7 @@ export class TapRing implements CaptureSource {
 		frame.at = at + view.getUint16(at + 24, isLittle)
 		frame.end = frame.at + view.getUint32(at + 12, isLittle)
 		frame.wireBytes = view.getUint32(at + 16, isLittle)
+		frame.packetType = view.getUint8(at + 58)
 		this.packets++
 		return true
 	}
@@ -222,7 +229,8 @@ function openSocket({ blocks }: Pick<TapOptions, 'blocks'>): number {
 }
 
 /** Binds to the interface: frames arrive from here on. */
-function start(fd: number, { interfaceName }: TapOptions, index: number): void {
+function start(fd: number, { interfaceName }: TapOptions): void {
+	const index = interfaceIndex(interfaceName)
 	// struct sockaddr_ll: 0 sll_family(u16)  2 sll_protocol(be16)  4 sll_ifindex(int)  8 sll_hatype(u16) …
 	const address = new DataView(new ArrayBuffer(20))
 	address.setUint16(0, AF_PACKET, isLittle)
@@ -232,10 +240,6 @@ function start(fd: number, { interfaceName }: TapOptions, index: number): void {
 	getSocketName(fd, new Uint8Array(address.buffer))
 	const hardwareType = address.getUint16(8, isLittle)
 	if (hardwareType !== ARPHRD_ETHER) throw new LinkTypeError(interfaceName, hardwareType)
-}
-
-function inside<Result>({ namespace }: TapOptions, work: () => Result): Result {
-	return namespace === undefined ? work() : inNetworkNamespace(namespace, work)
 }
 
 function bytesOf(words: Int32Array | Uint32Array): Uint8Array {

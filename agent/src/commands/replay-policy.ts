@@ -8,15 +8,20 @@ import {
 	policyShardSchema,
 } from '@ringfence/shared/contract/policy'
 import { ConfigError } from '../config.ts'
-import { compilePolicy } from '../policy/compile.ts'
+import { compilePolicy, type PolicyDocuments } from '../policy/compile.ts'
 import type { CompiledPolicy } from '../policy/policy.ts'
 
+export interface PolicyFile {
+	readonly documents: PolicyDocuments
+	readonly compiled: CompiledPolicy
+}
+
 /** Reads `{"policy": {entries by key}, "addresses": {entries by key}}`, entries as the controller publishes them. */
-export function readPolicyFile(path: string): CompiledPolicy {
+export function readPolicyFile(path: string): PolicyFile {
 	try {
 		const json: unknown = JSON.parse(readFileSync(path, 'utf8'))
-		const { policy, addresses } = partsOf(json)
-		return compilePolicy({ policy, addresses })
+		const documents = partsOf(json)
+		return { documents, compiled: compilePolicy(documents) }
 	} catch (error) {
 		const why = error instanceof Error ? error.message : String(error)
 		throw new ConfigError(`policy file ${path}: ${why}`, { cause: error })

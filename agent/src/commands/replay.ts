@@ -132,7 +132,7 @@ function drain(engine: Engine, hasPolicy: boolean, { totals, write }: Sink): voi
 
 async function loadPolicy(path: string): Promise<CompiledPolicy> {
 	const { readPolicyFile } = await import('./replay-policy.ts')
-	return readPolicyFile(path)
+	return readPolicyFile(path).compiled
 }
 
 /** A file is itself, named by its base name; a folder is every capture below it, named by its path from there. */

@@ -7,9 +7,11 @@ import { agentRecord, recordOf } from '../dataplane/records.ts'
 import type { EngineEvent } from '../engine/engine.ts'
 import type { RuntimeDriver } from '../runtime/driver.ts'
 import { nodeFacts } from '../runtime/node-facts.ts'
+import { prepareStateDir } from '../uplink/identity.ts'
 import { openUplink, type Uplink } from '../uplink/uplink.ts'
 import { type Logger, openLogger } from './log.ts'
 import { Outbox } from './outbox.ts'
+import { lockState } from './state-lock.ts'
 import { Workloads } from './workloads.ts'
 
 const ENGINE_OPTIONS = {
@@ -33,8 +35,18 @@ const STOP_MS_MAX = 4500
 export async function run(config: RunConfig): Promise<number> {
 	const logger = openLogger(config.logFormat, config.logLevel, (line) => process.stderr.write(line))
 	for (const warning of config.warnings) logger.log('warn', warning)
-	const agent = new Agent(config, logger, await whyNoCapture())
 	const stopped = signalled(logger)
+	try {
+		await prepareStateDir(config.stateDir)
+		// An agent that was told to stop a moment ago may still be about it.
+		const locked = lockState(config.stateDir, STOP_MS_MAX).then(() => true)
+		const isOurs = await Promise.race([locked, stopped.then(() => false)])
+		if (!isOurs) return 0
+	} catch (error) {
+		logger.log('error', error instanceof Error ? error.message : String(error))
+		return 1
+	}
+	const agent = new Agent(config, logger, await whyNoCapture())
 	try {
 		// The first enrolment waits for its controller; a signal ends that wait too.
 		await Promise.race([agent.start(), stopped])
@@ -52,6 +64,7 @@ class Agent {
 	readonly #config: RunConfig
 	readonly #logger: Logger
 	readonly #captureWhy: string | undefined
+	readonly #version = agentVersion()
 	readonly #dataplane: Dataplane
 	readonly #outbox = new Outbox()
 	readonly #workloads: Workloads
@@ -101,7 +114,7 @@ class Agent {
 		this.#uplink = uplink
 		this.#outbox.open(uplink)
 		if (this.#stopping.signal.aborted) return
-		this.#logger.log('info', 'agent is running', { node: uplink.node, version: agentVersion() })
+		this.#logger.log('info', 'agent is running', { node: uplink.node, version: this.#version })
 		await this.#startDriver(uplink.node)
 		this.#counting = setInterval(() => this.#sendCounters(), COUNTERS_MS)
 		this.#watchFacts(uplink)
@@ -149,7 +162,7 @@ class Agent {
 	}
 
 	#facts(): NodeFacts {
-		return nodeFacts(agentVersion(), this.#captureWhy)
+		return nodeFacts(this.#version, this.#captureWhy)
 	}
 
 	#obey(command: Command['command']): { ok: boolean; why?: string } {

@@ -39,11 +39,13 @@ export class Workloads {
 	}
 
 	#set(facts: WorkloadFacts): void {
-		const { workload, namespace, interfaces } = facts
+		const { workload, namespace, interfaces, ownAddresses } = facts
+		const { id, name } = workload
 		this.#present.set(workload.id, facts)
 		const addresses = workload.interfaces.flatMap((its) => its.addresses)
 		this.#addresses.set(workload.id, new Set(addresses.map((text) => text.split('/')[0] ?? '')))
-		void this.#dataplane.setWorkload({ id: workload.id, namespace, interfaces }).then(() => {
+		const tap = { id, name, namespace, interfaces, ownAddresses }
+		void this.#dataplane.setWorkload(tap).then(() => {
 			if (!this.#present.has(workload.id)) return
 			this.#watched.add(workload.id)
 			this.report()

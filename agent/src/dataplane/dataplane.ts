@@ -14,9 +14,13 @@ export interface TapInterface {
 /** A workload as the data plane knows it. */
 export interface TapWorkload {
 	readonly id: string
+	/** For people; the id where it is left out. */
+	readonly name?: string
 	/** Namespace file. */
 	readonly namespace: string
 	readonly interfaces: readonly TapInterface[]
+	/** All its addresses if it forwards packets of others; left out if it does not. */
+	readonly ownAddresses?: readonly string[] | undefined
 }
 
 /** Something that a person must hear of. */
@@ -50,9 +54,14 @@ export class Dataplane {
 	readonly #options: DataplaneOptions
 	readonly #handlers: DataplaneHandlers
 	readonly #workers: EngineWorker[]
-	readonly #workloads = new Map<string, Placed>()
+	/** The worker of each. */
+	readonly #workloads = new Map<string, EngineWorker>()
 	readonly #rings = new Map<number, Ring>()
-	readonly #waiting = new Set<Waiting>()
+	/** Rings that are meant to be there, by workload. */
+	readonly #meant = new Map<string, Set<Ring>>()
+	readonly #waiting = new Map<string, Set<Waiting>>()
+	/** Workloads of each worker. */
+	readonly #loads = new Map<EngineWorker, number>()
 	#documents: PolicyDocuments | undefined
 	#portLast = 0
 	#retryTimer: NodeJS.Timeout | undefined
@@ -72,20 +81,23 @@ export class Dataplane {
 	 * each is open, or was refused: traffic from then on is seen.
 	 */
 	async setWorkload(workload: TapWorkload): Promise<void> {
-		const worker = this.#workloads.get(workload.id)?.worker ?? this.#leastLoaded()
+		const worker = this.#place(workload)
 		if (!worker) return
-		this.#workloads.set(workload.id, { worker, workload })
 		const wanted = new Map(workload.interfaces.map((tap) => [keyOf(workload, tap), tap]))
 		for (const ring of this.#ringsOf(workload.id)) {
 			if (!wanted.delete(ring.key)) this.#removeRing(ring)
+			else this.#renew(ring, workload)
 		}
 		for (const [key, tap] of wanted) this.#addRing(key, tap, { worker, workload })
 		await this.#settled(workload.id)
 	}
 
 	removeWorkload(id: string): void {
+		const worker = this.#workloads.get(id)
+		if (worker) this.#loads.set(worker, (this.#loads.get(worker) ?? 1) - 1)
 		this.#workloads.delete(id)
 		for (const ring of this.#ringsOf(id)) this.#removeRing(ring)
+		this.#wakeSettled(id)
 	}
 
 	/** Puts documents in force on every thread, or on none; returns why not. One call at a time. */
@@ -125,20 +137,27 @@ export class Dataplane {
 
 	#settled(id: string): Promise<void> {
 		return new Promise((resolve) => {
-			const timer = setTimeout(resolve, SETTLE_MS_MAX)
-			this.#waiting.add({ id, resolve, timer })
-			this.#wakeSettled()
+			const its = this.#waiting.get(id) ?? new Set()
+			this.#waiting.set(id, its)
+			const timer = setTimeout(() => {
+				its.delete(waiting)
+				if (its.size === 0) this.#waiting.delete(id)
+				resolve()
+			}, SETTLE_MS_MAX)
+			const waiting = { resolve, timer }
+			its.add(waiting)
+			this.#wakeSettled(id)
 		})
 	}
 
-	#wakeSettled(): void {
-		for (const waiting of this.#waiting) {
-			const rings = this.#ringsOf(waiting.id)
-			if (rings.some(({ isOpen, why }) => !isOpen && why === '')) continue
-			this.#waiting.delete(waiting)
-			clearTimeout(waiting.timer)
-			waiting.resolve()
+	/** Costs what the workload has: with thousands of them, all rings are not gone through for each. */
+	#wakeSettled(id: string): void {
+		if (this.#ringsOf(id).some(({ isOpen, why }) => !isOpen && why === '')) return
+		for (const { timer, resolve } of this.#waiting.get(id) ?? []) {
+			clearTimeout(timer)
+			resolve()
 		}
+		this.#waiting.delete(id)
 	}
 
 	async #applyToWorkers(documents: PolicyDocuments): Promise<string | undefined> {
@@ -163,18 +182,31 @@ export class Dataplane {
 		)
 	}
 
-	#leastLoaded(): EngineWorker | undefined {
-		const placed = [...this.#workloads.values()]
-		const load = (worker: EngineWorker) => placed.filter((one) => one.worker === worker).length
-		return this.#workers.reduce<EngineWorker | undefined>(
-			(best, worker) => (best && load(best) <= load(worker) ? best : worker),
-			undefined,
-		)
+	/** The workload's worker: for a new one, that with the fewest. */
+	#place({ id }: TapWorkload): EngineWorker | undefined {
+		const placed = this.#workloads.get(id)
+		if (placed) return placed
+		const load = (worker: EngineWorker) => this.#loads.get(worker) ?? 0
+		const [first, ...others] = this.#workers
+		if (!first) return undefined
+		const worker = others.reduce((best, one) => (load(one) < load(best) ? one : best), first)
+		this.#loads.set(worker, load(worker) + 1)
+		this.#workloads.set(id, worker)
+		return worker
 	}
 
 	/** Rings of a workload that are meant to be there. */
 	#ringsOf(id: string): Ring[] {
-		return [...this.#rings.values()].filter((ring) => ring.workload.id === id && !ring.isLeaving)
+		return [...(this.#meant.get(id) ?? [])]
+	}
+
+	/** The ring stays; what else is known of its workload may be news. */
+	#renew(ring: Ring, workload: TapWorkload): void {
+		ring.workload = workload
+		const { ownAddresses } = workload
+		if (String(ownAddresses) === String(ring.order.ownAddresses)) return
+		ring.order = { ...ring.order, ownAddresses }
+		ring.worker.setOwnAddresses(ring.order)
 	}
 
 	#addRing(key: string, tap: TapInterface, { worker, workload }: Placed): void {
@@ -185,15 +217,23 @@ export class Dataplane {
 			namespace: workload.namespace,
 			interfaceName: tap.name,
 			mac: tap.mac,
+			ownAddresses: workload.ownAddresses,
 			blocks: this.#options.ringBlocks,
 		}
 		const state = { isOpen: false, isLeaving: false, isRefused: false, packets: 0, losses: 0 }
-		this.#rings.set(order.port, { key, order, worker, workload, why: '', ...state })
+		const ring: Ring = { key, order, worker, workload, why: '', ...state }
+		this.#rings.set(order.port, ring)
+		const meant = this.#meant.get(workload.id) ?? new Set()
+		this.#meant.set(workload.id, meant.add(ring))
 		worker.addRing(order)
 	}
 
 	#removeRing(ring: Ring): void {
 		ring.isLeaving = true
+		const { id } = ring.workload
+		const meant = this.#meant.get(id)
+		meant?.delete(ring)
+		if (meant?.size === 0) this.#meant.delete(id)
 		const isTaken = ring.worker.removeRing(ring.order.port)
 		// A ring that never opened has no end to wait for.
 		if (!isTaken || ring.why !== '') this.#rings.delete(ring.order.port)
@@ -204,7 +244,7 @@ export class Dataplane {
 		if (!ring) return
 		ring.isOpen = true
 		ring.why = ''
-		this.#wakeSettled()
+		this.#wakeSettled(ring.workload.id)
 	}
 
 	#failed(port: number, why: string, isLasting: boolean): void {
@@ -221,7 +261,7 @@ export class Dataplane {
 			this.#handlers.notice({ name: 'tap-failed', severity: 'medium', message, count: 1 })
 		}
 		ring.why = why
-		this.#wakeSettled()
+		this.#wakeSettled(ring.workload.id)
 		this.#retryTimer ??= setTimeout(() => this.#retry(), RETRY_MS)
 	}
 
@@ -269,7 +309,6 @@ export class Dataplane {
 
 /** Somebody who wants to know that all rings of a workload are settled. */
 interface Waiting {
-	readonly id: string
 	readonly resolve: () => void
 	readonly timer: NodeJS.Timeout
 }
@@ -279,9 +318,11 @@ interface Placed {
 	readonly workload: TapWorkload
 }
 
-interface Ring extends Placed {
+interface Ring {
 	readonly key: string
-	readonly order: RingOrder
+	readonly worker: EngineWorker
+	workload: TapWorkload
+	order: RingOrder
 	isOpen: boolean
 	/** On its way out: the worker reads it to the end. */
 	isLeaving: boolean
@@ -307,6 +348,6 @@ function keyOf({ namespace }: TapWorkload, { name, index, mac }: TapInterface): 
 	return `${namespace} ${name} ${index} ${mac}`
 }
 
-function nameOf({ order }: Ring): string {
-	return `interface ${order.interfaceName} of workload ${order.workload}`
+function nameOf({ order, workload }: Ring): string {
+	return `interface ${order.interfaceName} of workload ${workload.name ?? workload.id}`
 }

@@ -14,9 +14,9 @@ const FRAMES_A_TURN = 4096
 const LAST_TURNS = 64
 const REPORT_INTERVAL_US = 1_000_000
 const COUNTERS_INTERVAL_US = 5_000_000
-/** Events gathered before they are posted ahead of time. */
+/** Events of one message; as many gathered are posted ahead of time. */
 const PENDING_MAX = 2000
-/** Batches under way to a main thread that is behind; beyond, events stay in the engine, which bounds and counts them. */
+/** Messages under way to a main thread that is behind; beyond, events stay in the engine, which bounds and counts them. */
 const UNREAD_MAX = 64
 const WAIT_MS_MAX = 1000
 
@@ -61,7 +61,7 @@ export class EngineLoop {
 	#turn(): void {
 		this.#takeOrders()
 		if (this.#isStopped) return
-		const nowUs = this.#clock.read(Date.now() * 1000)
+		const nowUs = this.#now()
 		let isBusy = false
 		for (const ring of this.#rings.values()) isBusy = this.#drain(ring) || isBusy
 		if ((this.#engine.nextTimeoutUs() ?? Number.POSITIVE_INFINITY) <= nowUs) {
@@ -130,6 +130,9 @@ export class EngineLoop {
 			case 'remove-ring':
 				this.#removeRing(order.port)
 				return
+			case 'own-addresses':
+				this.#engine.setOwnAddresses(order.port, order.addresses, this.#now())
+				return
 			case 'policy':
 				this.#applyPolicy(order)
 				return
@@ -140,11 +143,10 @@ export class EngineLoop {
 	}
 
 	#addRing(order: RingOrder): void {
-		const { port, workload, mac } = order
+		const { port } = order
 		try {
-			const ring = openTapRing(order)
+			const ring = this.#openRing(order)
 			this.#rings.set(port, ring)
-			this.#engine.openPort({ id: port, workload, mac })
 			const { fd, mapping } = ring
 			this.#post({ kind: 'ring-open', port, handle: { fd, mapping } })
 			this.#watchRings()
@@ -154,18 +156,33 @@ export class EngineLoop {
 		}
 	}
 
+	/** A ring without its engine port would be read for nothing, and never closed. */
+	#openRing(order: RingOrder): TapRing {
+		const { port, workload, mac, ownAddresses } = order
+		const ring = openTapRing(order)
+		try {
+			this.#engine.openPort({ id: port, workload, mac, ownAddresses })
+			return ring
+		} catch (error) {
+			ring.close()
+			throw error
+		}
+	}
+
 	#removeRing(port: number): void {
 		const ring = this.#rings.get(port)
 		if (!ring) return
 		this.#drainToEnd(ring)
-		this.#engine.closePort(port, this.#clock.read(Date.now() * 1000))
+		this.#engine.closePort(port, this.#now())
 		this.#closeRing(port)
 		this.#watchRings()
 	}
 
+	/** Reads what came until this moment: under load a ring is never empty. */
 	#drainToEnd(ring: TapRing): void {
-		this.#clock.read(Date.now() * 1000)
-		for (let i = 0; i < LAST_TURNS && this.#drain(ring); i++);
+		this.#now()
+		const untilUs = Date.now() * 1000
+		for (let i = 0; i < LAST_TURNS && this.#drain(ring) && ring.timeUs <= untilUs; i++);
 	}
 
 	#closeRing(port: number): void {
@@ -184,15 +201,15 @@ export class EngineLoop {
 			this.#post({ kind: 'policy-done', sequence, why: messageOf(error) })
 			return
 		}
-		this.#engine.applyPolicy(this.#policy, this.#clock.read(Date.now() * 1000))
+		this.#engine.applyPolicy(this.#policy, this.#now())
 		this.#post({ kind: 'policy-done', sequence, why: undefined })
 	}
 
 	/** Violations and threats leave at once, the rest once a second. */
 	#report(nowUs: number): void {
-		if (Atomics.load(this.#unread, 0) < UNREAD_MAX) this.#takeEvents()
+		if (this.#pending.length < PENDING_MAX) this.#takeEvents()
 		const isDue = nowUs >= this.#reportAtUs
-		if (isDue || this.#isUrgent || this.#pending.length > PENDING_MAX) this.#postEvents()
+		if (isDue || this.#isUrgent || this.#pending.length >= PENDING_MAX) this.#postEvents(UNREAD_MAX)
 		if (isDue) this.#reportAtUs = nowUs + REPORT_INTERVAL_US
 		if (nowUs < this.#countersAtUs) return
 		this.#countersAtUs = nowUs + COUNTERS_INTERVAL_US
@@ -208,12 +225,18 @@ export class EngineLoop {
 		return events.length > 0
 	}
 
-	#postEvents(): void {
-		if (this.#pending.length === 0) return
-		Atomics.add(this.#unread, 0, 1)
-		this.#post({ kind: 'events', events: this.#pending, shiftUs: this.#clock.shiftUs })
-		this.#pending = []
-		this.#isUrgent = false
+	/** In pieces, so that no message holds the main thread up. */
+	#postEvents(unreadMax: number): void {
+		const { shiftUs } = this.#clock
+		let posted = 0
+		while (posted < this.#pending.length && Atomics.load(this.#unread, 0) < unreadMax) {
+			const events = this.#pending.slice(posted, posted + PENDING_MAX)
+			posted += events.length
+			Atomics.add(this.#unread, 0, 1)
+			this.#post({ kind: 'events', events, shiftUs })
+		}
+		this.#pending = this.#pending.slice(posted)
+		this.#isUrgent &&= this.#pending.length > 0
 	}
 
 	#postCounters(): void {
@@ -226,10 +249,14 @@ export class EngineLoop {
 
 	#finish(): void {
 		for (const ring of this.#rings.values()) this.#drainToEnd(ring)
-		this.#engine.flush(this.#clock.read(Date.now() * 1000), true)
+		this.#engine.flush(this.#now(), true)
 		while (this.#takeEvents());
-		this.#postEvents()
+		this.#postEvents(Number.POSITIVE_INFINITY)
 		this.#postCounters()
+	}
+
+	#now(): number {
+		return this.#clock.read(Date.now() * 1000, performance.now() * 1000)
 	}
 
 	#post(report: Report): void {

@@ -64,6 +64,15 @@ export class EngineWorker {
 		this.#order({ kind: 'add-ring', ring })
 	}
 
+	/** The `ownAddresses` of a ring's workload are others. */
+	setOwnAddresses(ring: RingOrder): void {
+		const { port, ownAddresses: addresses } = ring
+		// A ring that waits for its next try has none here; the try brings them.
+		if (!this.#rings.has(port)) return
+		this.#rings.set(port, ring)
+		this.#order({ kind: 'own-addresses', port, addresses })
+	}
+
 	/** Whether a thread is there to read the ring to its end; if so, `ringClosed` or `ringFailed` follows. */
 	removeRing(port: number): boolean {
 		this.#rings.delete(port)
@@ -73,6 +82,7 @@ export class EngineWorker {
 
 	/** Puts documents in force; resolves with why not, or undefined. One at a time. */
 	applyPolicy(documents: PolicyDocuments): Promise<string | undefined> {
+		if (this.#stopped) return Promise.resolve('the agent is stopping')
 		return new Promise((resolve) => {
 			this.#sequence++
 			this.#proposal = { sequence: this.#sequence, documents, resolve, attempts: 0 }
@@ -93,7 +103,7 @@ export class EngineWorker {
 			this.#stopped = resolve
 		})
 		if (this.#worker) this.#order({ kind: 'stop' })
-		else this.#stopped?.()
+		else this.#exitStopped()
 		return ended.then(() => close(this.#wakeFd))
 	}
 
@@ -175,19 +185,25 @@ export class EngineWorker {
 		this.#earlier = sum(this.#earlier, this.#current)
 		this.#current = {}
 		this.#sessionsOpen = 0
-		// Documents that end two threads are taken for the reason.
-		if (this.#proposal && (this.#stopped || this.#proposal.attempts >= ATTEMPTS_MAX)) {
-			this.#settle(this.#proposal.sequence, 'the worker ended before it had compiled them')
-		}
 		if (this.#stopped) {
-			this.#stopped()
+			this.#exitStopped()
 			return
+		}
+		// Documents that end two threads are taken for the reason.
+		if (this.#proposal && this.#proposal.attempts >= ATTEMPTS_MAX) {
+			this.#settle(this.#proposal.sequence, 'the worker ended before it had compiled them')
 		}
 		this.#handlers.crashed(this.#failure || `exit code ${code}`)
 		const isSound = performance.now() - this.#startedAtMs > SOUND_AFTER_MS
 		if (isSound) this.#respawnMs = 0
 		this.#respawnTimer = setTimeout(() => this.#start(), this.#respawnMs)
 		this.#respawnMs = Math.min(Math.max(this.#respawnMs * 2, RESPAWN_MS_FIRST), RESPAWN_MS_MAX)
+	}
+
+	/** No thread comes any more: whoever waits for one is told. */
+	#exitStopped(): void {
+		if (this.#proposal) this.#settle(this.#proposal.sequence, 'the agent is stopping')
+		this.#stopped?.()
 	}
 
 	/** A thread that was ended from outside leaves its rings open: the process would hold them for ever. */

@@ -10,6 +10,8 @@ export interface RingOrder {
 	readonly namespace: string
 	readonly interfaceName: string
 	readonly mac: string
+	/** As of `EnginePort`. */
+	readonly ownAddresses: readonly string[] | undefined
 	/** Size of the ring in blocks of 512 KiB. */
 	readonly blocks: number
 }
@@ -18,6 +20,11 @@ export interface RingOrder {
 export type Order =
 	| { readonly kind: 'add-ring'; readonly ring: RingOrder }
 	| { readonly kind: 'remove-ring'; readonly port: number }
+	| {
+			readonly kind: 'own-addresses'
+			readonly port: number
+			readonly addresses: RingOrder['ownAddresses']
+	  }
 	| { readonly kind: 'policy'; readonly sequence: number; readonly documents: PolicyDocuments }
 	/** Ends every session, reports all there is, and ends the thread. */
 	| { readonly kind: 'stop' }

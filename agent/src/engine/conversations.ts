@@ -79,7 +79,7 @@ export class Conversations {
 		this.#listed = new Int32Array(sessionsMax)
 	}
 
-	/** A session that is reported starts. */
+	/** A session is reported from `nowUs` on. */
 	start(flow: Flow, nowUs: number): void {
 		const at = flow.index * STRIDE
 		this.#reported.fill(0, at, at + STRIDE)

@@ -1,6 +1,8 @@
 import type { Detection } from '../dpi/detection.ts'
 import { decode, OUTCOME, type Outcome } from '../packet/decode.ts'
-import { Packet, PROTOCOL } from '../packet/packet.ts'
+import * as icmp from '../packet/icmp.ts'
+import { Packet, PROTOCOL, WAY } from '../packet/packet.ts'
+import { readQuoted } from '../packet/quoted.ts'
 import type { CompiledPolicy } from '../policy/policy.ts'
 import { SessionStore } from '../session/session-store.ts'
 import { isNewConnection, track } from '../session/tcp-track.ts'
@@ -20,11 +22,11 @@ import type {
 import { EventList } from './event-list.ts'
 import { type Flow, Inspection, resetInspection } from './inspection.ts'
 import { localVerdict } from './local-traffic.ts'
-import { isLeaving, type OpenPort, preparePort } from './open-port.ts'
+import { addressSet, isLeaving, type OpenPort, preparePort } from './open-port.ts'
 import { PolicyAsker } from './policy-asker.ts'
 import { Recognizer } from './recognizer.ts'
 import { SessionEvents } from './session-event.ts'
-import { FRAGMENT, NOT_IP, PORT_NOT_OPEN, Verdicts } from './verdicts.ts'
+import { FRAGMENT, NOT_IP, PASSING, PORT_NOT_OPEN, RELATED, Verdicts } from './verdicts.ts'
 import { Violations } from './violations.ts'
 
 /** Makes an engine: all its memory is bounded by the options. */
@@ -36,6 +38,8 @@ class PacketEngine implements Engine {
 	readonly #options: EngineOptions
 	readonly #counts = newCounts()
 	readonly #packet = new Packet()
+	/** What an ICMP error quotes. */
+	readonly #quoted = new Packet()
 	readonly #ports = new Map<number, OpenPort>()
 	readonly #store: SessionStore<Inspection>
 	readonly #asker: PolicyAsker
@@ -43,6 +47,7 @@ class PacketEngine implements Engine {
 	readonly #sessionEvents: SessionEvents
 	readonly #violations: Violations
 	readonly #conversations: Conversations
+	readonly #texts = new AddressTexts()
 	readonly #recognizer = new Recognizer(this.#counts)
 	readonly #verdicts = new Verdicts()
 	/** The latest time seen. */
@@ -62,7 +67,7 @@ class PacketEngine implements Engine {
 			asker: this.#asker,
 			counts: this.#counts,
 			events: this.#events,
-			texts: new AddressTexts(),
+			texts: this.#texts,
 		}
 		this.#sessionEvents = new SessionEvents(this.#store, parts.texts)
 		this.#violations = new Violations(parts)
@@ -82,6 +87,18 @@ class PacketEngine implements Engine {
 		this.#ports.delete(id)
 	}
 
+	setOwnAddresses(id: number, addresses: EnginePort['ownAddresses'], nowUs: number): void {
+		this.#setTime(nowUs)
+		const port = this.#ports.get(id)
+		if (port === undefined) return
+		const changed = { ...port, own: addresses && addressSet(addresses) }
+		this.#ports.set(id, changed)
+		for (const flow of this.#store.all()) {
+			const isOurs = flow.port === id && flow.owner.isForwarded && !this.#isForwarded(flow, changed)
+			if (isOurs) this.#adopt(flow)
+		}
+	}
+
 	inspect(frame: Readonly<Frame>, nowUs: number): Verdict {
 		this.#setTime(nowUs)
 		this.#counts.frames++
@@ -91,6 +108,14 @@ class PacketEngine implements Engine {
 		if (outcome !== OUTCOME.whole) {
 			if (outcome !== OUTCOME.otherIp) return this.#refuse(outcome)
 			this.#counts.otherIp++
+		}
+		if (packet.way === WAY.passing && this.#isTap(frame.port)) {
+			this.#counts.passing++
+			return PASSING
+		}
+		if (this.#isRelated(frame)) {
+			this.#counts.related++
+			return RELATED
 		}
 		const flow = this.#store.find(packet, frame.port)
 		if (flow !== undefined && !this.#isOver(flow)) return this.#judge(flow, frame)
@@ -177,6 +202,25 @@ class PacketEngine implements Engine {
 		this.#store.find(this.#packet, port)
 	}
 
+	/**
+	 * Whether the packet in hand is an ICMP error about a session: the network's answer to the session, and nobody's wish
+	 * to talk. Where sessions are told one by one it has a row of its own.
+	 */
+	#isRelated({ view, port }: Readonly<Frame>): boolean {
+		const packet = this.#packet
+		const isIcmp = packet.protocol === (packet.isV6 ? PROTOCOL.icmpv6 : PROTOCOL.icmp)
+		if (!isIcmp || this.#options.hasSessionEvents) return false
+		if (!icmp.isError(packet.isV6, packet.icmpType)) return false
+		return (
+			readQuoted(view, packet, this.#quoted) && this.#store.find(this.#quoted, port) !== undefined
+		)
+	}
+
+	/** No stack takes what is for somebody else; a capture file shows it on purpose. */
+	#isTap(port: number): boolean {
+		return this.#ports.get(port)?.workload !== undefined
+	}
+
 	/** A packet without a session starts one, unless it is of the link alone. */
 	#inspectFirst(frame: Readonly<Frame>): Verdict {
 		const port = this.#ports.get(frame.port)
@@ -204,12 +248,38 @@ class PacketEngine implements Engine {
 		const { owner } = flow
 		owner.workload = port.workload
 		owner.isAtWorkload = port.workload !== undefined
-		owner.isReported =
-			this.#options.hasConversationEvents && port.workload !== undefined && !owner.isLocal
+		owner.isForwarded = this.#isForwarded(flow, port)
+		owner.isReported = this.#isReported(flow)
 		if (owner.isReported) this.#conversations.start(flow, this.#nowUs)
 		owner.side = this.#sideOf(flow, port, frame)
 		this.#recognizer.open(flow, this.#store.serverPort(flow))
 		owner.isFinal = owner.detection === undefined
+		this.#decide(flow)
+	}
+
+	#isReported({ owner }: Flow): boolean {
+		return (
+			this.#options.hasConversationEvents &&
+			owner.isAtWorkload &&
+			!owner.isLocal &&
+			!owner.isForwarded
+		)
+	}
+
+	#isForwarded(flow: Flow, { own }: OpenPort): boolean {
+		if (own === undefined || flow.owner.isLocal) return false
+		const client = this.#texts.ofClient(this.#store, flow)
+		return !own.has(client) && !own.has(this.#texts.ofServer(this.#store, flow))
+	}
+
+	/** The session is the workload's own after all: its address was not known when it began. */
+	#adopt(flow: Flow): void {
+		flow.owner.isForwarded = false
+		flow.owner.isReported = this.#isReported(flow)
+		if (flow.owner.isReported) {
+			this.#conversations.start(flow, this.#store.startUs(flow))
+			if (!flow.owner.isListed) this.#conversations.list(flow, this.#store.startUs(flow))
+		}
 		this.#decide(flow)
 	}
 
@@ -226,6 +296,7 @@ class PacketEngine implements Engine {
 		const isFromClient = this.#store.isFromClient(flow)
 		this.#store.count(flow, isFromClient, frame.wireBytes, this.#nowUs)
 		if (owner.isLocal) this.#counts.local++
+		if (owner.isForwarded) this.#counts.forwarded++
 		if (owner.isReported && !owner.isListed) this.#conversations.list(flow, this.#nowUs)
 		if (flow.protocol === PROTOCOL.tcp) this.#judgeTcp(flow, frame.view, isFromClient)
 		else if (!isFromClient) this.#answer(flow)

@@ -15,6 +15,11 @@ export interface Frame {
 	linkType: number
 	/** Where it was seen: the id of an open port. */
 	port: number
+	/**
+	 * `PACKET_` value of linux/if_packet.h, where the kernel tells the way of an Ethernet frame; it is right where
+	 * addresses are not: interfaces that share one (ipvlan), or change it.
+	 */
+	packetType?: number
 }
 
 /** A place where frames of one workload are seen: one interface of it, or a capture file. */
@@ -30,6 +35,11 @@ export interface EnginePort {
 	 * this nor the link tells the way (raw IP, BSD loopback), the workload is taken for the client.
 	 */
 	readonly mac: string | undefined
+	/**
+	 * All addresses of a workload that forwards packets of others (a router, a gateway, a node); undefined where it does
+	 * not forward. Sessions at neither of them are others': counted, not reported, and not judged.
+	 */
+	readonly ownAddresses?: readonly string[] | undefined
 }
 
 /** What to do with one frame, and why. Shared records: `inspect` allocates none. */
@@ -140,6 +150,12 @@ export const ENGINE_COUNTERS = [
 	'fragments',
 	/** Multicast, broadcast and link-local: no policy applies. They have sessions only where sessions are reported. */
 	'local',
+	/** ICMP errors about a packet of a session that is held: they belong to it. */
+	'related',
+	/** Of sessions that the workload forwards: neither end is an address of its own. */
+	'forwarded',
+	/** Ethernet frames for somebody else, which the link showed to the workload as well. */
+	'passing',
 	'sessionsOpened',
 	'sessionsClosed',
 	/** Closed early to make room. */
@@ -170,6 +186,8 @@ export interface Engine {
 	openPort(port: EnginePort): void
 	/** Ends the sessions seen there; their totals are reported. */
 	closePort(id: number, nowUs: number): void
+	/** `ownAddresses` of an open port are others; sessions that were taken for forwarded and are its own count from their start. */
+	setOwnAddresses(id: number, addresses: EnginePort['ownAddresses'], nowUs: number): void
 	/** Judges one frame. Time never goes back: an earlier `nowUs` counts as the latest seen. */
 	inspect(frame: Readonly<Frame>, nowUs: number): Verdict
 	/** When `handleTimeout` next has work, in microseconds; undefined when never. */

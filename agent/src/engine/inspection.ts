@@ -14,6 +14,8 @@ export class Inspection {
 	side: Side = 'client'
 	/** Link-local, multicast and the like: counted, never judged. */
 	isLocal = false
+	/** Neither end is the workload's: it only passes the packets on. */
+	isForwarded = false
 	/** While recognition takes bytes; undefined for protocols without applications. */
 	detection: Detection | undefined = undefined
 	application: ApplicationName | undefined = undefined
@@ -45,6 +47,7 @@ export type Flow = Session<Inspection>
 /** Makes the record ready for a session that starts. */
 export function resetInspection(inspection: Inspection): void {
 	inspection.isLocal = false
+	inspection.isForwarded = false
 	inspection.application = undefined
 	inspection.host = undefined
 	inspection.detail = undefined

@@ -10,20 +10,25 @@ const NEIGHBOUR_DISCOVERY = pass('neighbour discovery')
 
 /**
  * Whether the packet belongs to the link alone, so that no policy applies: the verdict that says why, or undefined.
- * TCP in a link-layer broadcast is judged like any: no stack accepts it, and it must not be a way around policy.
+ * TCP is judged like any, also between link-local addresses and in a link-layer broadcast: neighbours on a bridge reach
+ * each other's services that way, and it must not be a way around policy.
  */
 export function localVerdict(packet: Packet): Verdict | undefined {
+	if (packet.protocol === PROTOCOL.tcp) return undefined
 	const verdict = packet.isV6 ? localV6(packet) : localV4(packet)
 	if (verdict !== undefined) return verdict
-	return packet.isToGroup && packet.protocol !== PROTOCOL.tcp ? BROADCAST : undefined
+	return packet.isToGroup ? BROADCAST : undefined
 }
 
-/** 224.0.0.0/4 (RFC 5771), 255.255.255.255 (RFC 919 §7), 169.254.0.0/16 (RFC 3927), and 0.0.0.0 that asks for an address. */
+/**
+ * 224.0.0.0/4 (RFC 5771), 255.255.255.255 (RFC 919 §7), 0.0.0.0 that asks for an address, and 169.254.0.0/16 (RFC 3927)
+ * at both ends: with another source it is a service that clouds put there (metadata, names), behind a gateway.
+ */
 function localV4(packet: Packet): Verdict | undefined {
 	const destination = packet.destination3
 	if (destination >>> 28 === 0xe) return MULTICAST
 	if (destination === -1) return BROADCAST
-	if (destination >>> 16 === 0xa9fe || packet.source3 >>> 16 === 0xa9fe) return LINK_LOCAL
+	if (destination >>> 16 === 0xa9fe && packet.source3 >>> 16 === 0xa9fe) return LINK_LOCAL
 	return packet.source3 === 0 ? BROADCAST : undefined
 }
 

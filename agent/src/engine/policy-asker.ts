@@ -3,7 +3,7 @@ import { NO_POLICY } from '../policy/compile.ts'
 import type { CompiledPolicy, Decision, PolicyQuery, Side } from '../policy/policy.ts'
 import type { SessionStore } from '../session/session-store.ts'
 import type { Flow, Inspection } from './inspection.ts'
-import { LOCAL, NO_WORKLOAD } from './verdicts.ts'
+import { FORWARDED, LOCAL, NO_WORKLOAD } from './verdicts.ts'
 
 /** Puts the policy's question about a session. */
 export class PolicyAsker {
@@ -38,6 +38,7 @@ export class PolicyAsker {
 	ask(flow: Flow): Decision {
 		const { owner } = flow
 		if (owner.isLocal) return LOCAL
+		if (owner.isForwarded) return FORWARDED
 		if (!owner.isAtWorkload) this.#findWorkload(flow)
 		if (owner.workload === undefined) return NO_WORKLOAD
 		return this.#policy.lookup(this.#queryOf(flow, owner.workload))

@@ -172,6 +172,19 @@ describe('policy', () => {
 		expect(connection.server(ACK).action).toBe('drop')
 	})
 
+	it('applies to TCP between link-local addresses, and to the services that clouds put there', () => {
+		const traffic = underPolicy(() => 'deny')
+		const metadata = { source: '10.0.0.1', destination: '169.254.169.254' }
+		for (const frame of [
+			{ ...metadata, tcpFlags: SYN },
+			{ ...metadata, protocol: 17, destinationPort: 53 },
+			{ source: 'fe80::1', destination: 'fe80::2', tcpFlags: SYN },
+		]) {
+			expect(traffic.send(frame)).toMatchObject({ action: 'drop' })
+		}
+		expect(traffic.engine.counters()).toMatchObject({ local: 0, sessionsOpened: 3 })
+	})
+
 	it('does not apply to traffic of the link alone', () => {
 		const traffic = underPolicy(() => 'deny')
 		const udp = { protocol: 17, sourcePort: 5353, destinationPort: 5353 }
@@ -190,8 +203,8 @@ describe('policy', () => {
 					destinationMac: 'ff:ff:ff:ff:ff:ff',
 				},
 			],
-			['link-local', { ...udp, source: '10.0.0.1', destination: '169.254.169.254' }],
-			['link-local', { source: 'fe80::1', destination: 'fe80::2', tcpFlags: SYN }],
+			['link-local', { ...udp, source: '169.254.0.1', destination: '169.254.0.2' }],
+			['link-local', { ...udp, source: 'fe80::1', destination: 'fe80::2' }],
 			['neighbour discovery', { ...icmp6, sourcePort: 0x8700 }],
 			['neighbour discovery', { ...icmp6, sourcePort: 0x8f00 }],
 		]

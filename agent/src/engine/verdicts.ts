@@ -6,11 +6,14 @@ const open = (why: string): Decision => Object.freeze({ action: 'open', rule: un
 /** Decisions where policy is not asked. */
 export const NO_WORKLOAD = open('no workload')
 export const LOCAL = open('local')
+export const FORWARDED = open('forwarded')
 
 /** Verdicts that need no session. */
 export const UNDECIDED = verdict('pass', 'not decided')
 export const NOT_IP = verdict('pass', 'not ip')
 export const FRAGMENT = verdict('pass', 'fragment')
+export const RELATED = verdict('pass', 'error about a session')
+export const PASSING = verdict('pass', 'for somebody else')
 export const PORT_NOT_OPEN = verdict('pass', 'port not open')
 
 const ACTIONS: Readonly<Record<PolicyAction, Verdict['action']>> = {

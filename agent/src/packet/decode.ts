@@ -35,6 +35,8 @@ export interface FrameBytes {
 	readonly end: number
 	readonly wireBytes: number
 	readonly linkType: number
+	/** `PACKET_` value of linux/if_packet.h, where the kernel tells it beside the frame. */
+	readonly packetType?: number
 }
 
 const ETHER_TYPE = { ipv4: 0x0800, ipv6: 0x86dd } as const
@@ -55,9 +57,10 @@ const LINK_TYPE = {
 	linuxCookedV2: 276,
 } as const
 
-/** `PACKET_OUTGOING`, `PACKET_BROADCAST`, `PACKET_MULTICAST` of linux/if_packet.h. */
+/** linux/if_packet.h */
 const PACKET_BROADCAST = 1
 const PACKET_MULTICAST = 2
+const PACKET_OTHERHOST = 3
 const PACKET_OUTGOING = 4
 
 /** Reads the headers of one frame into `packet`. Reads nothing outside `[frame.at, frame.end)`. */
@@ -104,8 +107,9 @@ function decodeLink(frame: FrameBytes, packet: Packet): Outcome {
 	}
 }
 
-function decodeEthernet({ view, at, end }: FrameBytes, packet: Packet): Outcome {
+function decodeEthernet({ view, at, end, packetType }: FrameBytes, packet: Packet): Outcome {
 	if (!ethernet.isValid(view, at, end)) return malformedLink(packet, 'ethernet header')
+	if (packetType !== undefined) packet.way = wayOf(packetType)
 	packet.isToGroup = ethernet.isToGroup(view, at)
 	packet.networkAt = at + ethernet.HEADER_BYTES
 	packet.etherType = ethernet.type(view, at)
@@ -188,7 +192,12 @@ function decodeLoopback({ view, at, end }: FrameBytes, packet: Packet): Outcome 
 
 function setPacketType(packet: Packet, packetType: number): void {
 	packet.isToGroup = packetType === PACKET_BROADCAST || packetType === PACKET_MULTICAST
-	packet.way = packetType === PACKET_OUTGOING ? WAY.leaving : WAY.arriving
+	packet.way = wayOf(packetType)
+}
+
+function wayOf(packetType: number): number {
+	if (packetType === PACKET_OUTGOING) return WAY.leaving
+	return packetType === PACKET_OTHERHOST ? WAY.passing : WAY.arriving
 }
 
 function decodeIpv4(frame: FrameBytes, packet: Packet): Outcome {

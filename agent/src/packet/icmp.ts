@@ -42,6 +42,11 @@ export function echoReplyType(isV6: boolean): number {
 	return isV6 ? ECHO_REPLY_V6 : ECHO_REPLY
 }
 
+/** Whether the type reports an error and quotes the packet: RFC 792 and RFC 1122 §3.2.2; below 128 for ICMPv6 (RFC 4443 §2.1). */
+export function isError(isV6: boolean, its: number): boolean {
+	return isV6 ? its < 128 : its === 3 || its === 4 || its === 11 || its === 12
+}
+
 /** Whether an ICMPv6 type serves only the link: multicast listeners (RFC 2710, RFC 3810) and neighbour discovery (RFC 4861). */
 export function isLinkService(icmpv6Type: number): boolean {
 	return (icmpv6Type >= 130 && icmpv6Type <= 137) || icmpv6Type === 143

@@ -1,8 +1,8 @@
 /** IP protocol numbers that the engine knows (IANA "Assigned Internet Protocol Numbers"). */
 export const PROTOCOL = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58 } as const
 
-/** What the link says about the way of a frame: only cooked headers say anything. */
-export const WAY = { unknown: 0, arriving: 1, leaving: 2 } as const
+/** What is known about the way of a frame; `passing`: it is for somebody else, and seen because the link shows it to all. */
+export const WAY = { unknown: 0, arriving: 1, leaving: 2, passing: 3 } as const
 
 /**
  * Headers of one frame, as numbers. One record is filled again for each frame.

@@ -10,25 +10,44 @@ import type { Decision, PolicyAction, PolicyQuery } from './policy.ts'
  */
 export function lookupByScan(documents: PolicyDocuments, query: Readonly<PolicyQuery>): Decision {
 	if (!documents.policy) return { action: 'learn', rule: undefined, why: 'no policy yet' }
-	const policy = [...documents.policy.entries.values()]
+	const { client, server, ...circumstances } = endsByScan(documents, query)
+	const rules = rulesInOrder(documents)
+		.filter((rule) => client.has(rule.from) && server.has(rule.to))
+		.filter((rule) => rule.ports.some((range) => isInRange(range, query)))
+	return decide(rules, query, circumstances)
+}
+
+/** All rules as they are tried: by order, then by id. */
+export function rulesInOrder({ policy }: PolicyDocuments): RuleEntry[] {
+	return [...(policy?.entries.values() ?? [])]
+		.filter((entry) => entry.kind === 'rule')
+		.sort((a, b) => a.order - b.order || (a.id < b.id ? -1 : 1))
+}
+
+/** Who the two ends of a query are, as its workload sees them. */
+export interface ScannedEnds extends Circumstances {
+	/** Groups of either end. */
+	readonly client: ReadonlySet<string>
+	readonly server: ReadonlySet<string>
+}
+
+/** Finds out who the two ends of a query are. */
+export function endsByScan(documents: PolicyDocuments, query: Readonly<PolicyQuery>): ScannedEnds {
+	const policy = [...(documents.policy?.entries.values() ?? [])]
 	const addresses = [...(documents.addresses?.entries.values() ?? [])]
 	const own = ownGroups(addresses, query.workload)
 	const peer = groupsAt(addresses, peerOf(query))
 	const isKnown = isPeerKnown(policy, addresses, peerOf(query))
 	if (isKnown && !isCovered(addresses, peerOf(query))) peer.add('external')
 	const [client, server] = query.side === 'client' ? [own, peer] : [peer, own]
-	const rules = policy
-		.filter((entry) => entry.kind === 'rule')
-		.sort((a, b) => a.order - b.order || (a.id < b.id ? -1 : 1))
-		.filter((rule) => client.has(rule.from) && server.has(rule.to))
-		.filter((rule) => rule.ports.some((range) => isInRange(range, query)))
 	const mode = modeOfWorkload(policy, addresses, query.workload)
 	const isNamed = entriesOf(addresses, query.workload).length > 0
-	return decide(rules, query, { mode, isKnown, isNamed })
+	return { client, server, mode, isKnown, isNamed }
 }
 
 interface Circumstances {
 	readonly mode: Mode
+	/** The address map names the peer, or it is outside the fleet. */
 	readonly isKnown: boolean
 	/** The address map names the workload itself. */
 	readonly isNamed: boolean
@@ -141,7 +160,8 @@ function isInside(network: string, words: AddressWords): boolean {
 	return cidr !== undefined && contains(cidr, words)
 }
 
-function isInRange(range: string, query: Readonly<PolicyQuery>): boolean {
+/** Whether a rule's port range covers the query. */
+export function isInRange(range: string, query: Readonly<PolicyQuery>): boolean {
 	if (range === 'any') return true
 	const protocols: Readonly<Record<string, readonly number[]>> = {
 		tcp: [6],

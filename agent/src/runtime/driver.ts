@@ -13,8 +13,10 @@ export interface WorkloadFacts {
 	readonly workload: Workload
 	/** Namespace file to `setns` to. */
 	readonly namespace: string
-	/** All interfaces but loopback, up or down. */
+	/** Where its packets are seen, each once: interfaces up or down, without those that stand upon others. */
 	readonly interfaces: readonly WorkloadInterface[]
+	/** All addresses of the namespace if it forwards packets of others; undefined if it does not. */
+	readonly ownAddresses: readonly string[] | undefined
 }
 
 export type RuntimeEvent =

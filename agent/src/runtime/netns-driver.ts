@@ -6,6 +6,7 @@ import { parseAddress } from '@ringfence/shared/net/address'
 import type { RuntimeDriver, RuntimeEvent, WorkloadFacts } from './driver.ts'
 import { type Labels, parseLabels, readLabelFile } from './labels.ts'
 import { type InterfaceFacts, NamespaceView } from './namespace-view.ts'
+import { tappedLinks } from './tapped-links.ts'
 
 export interface NetnsOptions {
 	/** Identity of the node, part of every workload's. */
@@ -76,11 +77,18 @@ export class NetnsDriver implements RuntimeDriver {
 		const { directory, prefix } = this.#options
 		const own = fileOf('/proc/thread-self/ns/net')
 		const found = new Map<string, string>()
+		/** One namespace is one workload, however many names it has: its sessions would count twice. */
+		const files = new Map<string, string>()
 		const names = this.#attempt('directory', () => namesIn(directory)) ?? []
 		for (const name of names.sort()) {
 			if (!name.startsWith(prefix)) continue
 			const file = fileOf(join(directory, name))
-			if (file !== undefined && file !== own) found.set(name, file)
+			const other = file === undefined ? undefined : files.get(file)
+			const twice = `namespace ${name} is ${other} under a second name, which is left out`
+			this.#complain(`name ${name}`, other === undefined ? undefined : twice)
+			if (file === undefined || file === own || other !== undefined) continue
+			found.set(name, file)
+			files.set(file, name)
 			if (found.size === WORKLOADS_MAX) break
 		}
 		const message = `only the first ${WORKLOADS_MAX} namespaces are workloads`
@@ -107,8 +115,10 @@ export class NetnsDriver implements RuntimeDriver {
 				name,
 				startedAt: Math.max(Math.floor(statSync(namespace).mtimeMs), 0),
 			}
+			const labels = stampOf(this.#labelsPath(name))
 			const facts = this.#factsOf(identity, view)
-			this.#known.set(name, { file, view, facts, text: JSON.stringify(facts) })
+			const text = JSON.stringify(facts)
+			this.#known.set(name, { file, view, facts, text, labels, isStale: false })
 			this.#emit({ kind: 'workload-up', facts })
 		} catch (error) {
 			view.close()
@@ -117,11 +127,13 @@ export class NetnsDriver implements RuntimeDriver {
 	}
 
 	#update(name: string, known: Known): void {
+		const labels = stampOf(this.#labelsPath(name))
+		known.isStale ||= labels !== known.labels || known.view.hasChanged()
+		if (!known.isStale) return
 		const facts = this.#factsOf(known.facts.workload, known.view)
 		const text = JSON.stringify(facts)
-		if (text === known.text) return
-		this.#known.set(name, { ...known, facts, text })
-		this.#emit({ kind: 'workload-changed', facts })
+		this.#known.set(name, { ...known, facts, text, labels, isStale: false })
+		if (text !== known.text) this.#emit({ kind: 'workload-changed', facts })
 	}
 
 	#forget(name: string, { view, facts }: Known): void {
@@ -135,8 +147,8 @@ export class NetnsDriver implements RuntimeDriver {
 		view: NamespaceView,
 	): WorkloadFacts {
 		const { id, name, startedAt } = identity
-		const interfaces = view
-			.interfaces()
+		const all = view.interfaces()
+		const interfaces = all
 			.filter(({ isLoopback, isEthernet }) => isEthernet && !isLoopback)
 			.slice(0, INTERFACES_MAX)
 		const workload: Workload = {
@@ -148,16 +160,25 @@ export class NetnsDriver implements RuntimeDriver {
 			startedAt,
 		}
 		const namespace = join(this.#options.directory, name)
-		const taps = interfaces.map(({ name: its, index, mac }) => ({ name: its, index, mac }))
-		return { workload, namespace, interfaces: taps }
+		const taps = tappedLinks(all).slice(0, INTERFACES_MAX)
+		return {
+			workload,
+			namespace,
+			interfaces: taps.map(({ name: its, index, mac }) => ({ name: its, index, mac })),
+			ownAddresses: ownAddresses(all),
+		}
 	}
 
 	#labelsOf(name: string): Labels {
-		const path = join(this.#options.labelsDirectory, `${name}.json`)
+		const path = this.#labelsPath(name)
 		const text = this.#attempt(`label file ${path}`, () => readLabelFile(path))
 		const { labels, why } = parseLabels(name, text)
 		this.#complain(`labels ${name}`, why === undefined ? undefined : `label file ${path}: ${why}`)
 		return labels
+	}
+
+	#labelsPath(name: string): string {
+		return join(this.#options.labelsDirectory, `${name}.json`)
 	}
 
 	/** Stable while the namespace lives, also over restarts of the agent. */
@@ -217,6 +238,22 @@ interface Known {
 	readonly view: NamespaceView
 	readonly facts: WorkloadFacts
 	readonly text: string
+	/** What tells the label file from an earlier one. */
+	readonly labels: string
+	/** It changed, and could not be looked at since. */
+	isStale: boolean
+}
+
+/** A file written so shortly before may be written again without its time telling. */
+const SETTLED_MS = 1000
+
+/** Differs when the file does; of one that was just written, every time. */
+function stampOf(path: string): string {
+	const file = statSync(path, { throwIfNoEntry: false })
+	if (!file) return ''
+	const now = Date.now()
+	const isSettled = Math.abs(now - file.ctimeMs) > SETTLED_MS
+	return `${file.ino} ${file.size} ${file.ctimeMs} ${isSettled ? '' : now}`
 }
 
 /** What tells a namespace from others: no two that exist share it. Undefined for what is no namespace, or not yet. */
@@ -243,6 +280,12 @@ function namesIn(directory: string): string[] {
 function interfaceOf({ name, mac, addresses }: InterfaceFacts): Workload['interfaces'][number] {
 	const kept = addresses.filter((text) => !isLinkLocal(text)).slice(0, ADDRESSES_MAX)
 	return { name, mac, addresses: kept }
+}
+
+/** Also those of loopback and tunnels. Undefined where nothing is forwarded. */
+function ownAddresses(all: readonly InterfaceFacts[]): readonly string[] | undefined {
+	if (!all.some(({ isForwarding, isLoopback }) => isForwarding && !isLoopback)) return undefined
+	return all.flatMap(({ addresses }) => addresses.map((text) => text.split('/')[0] ?? ''))
 }
 
 /** fe80::/10 (RFC 4291 §2.5.6): every link has its own, so it names nobody. */

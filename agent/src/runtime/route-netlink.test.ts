@@ -6,6 +6,7 @@ import { dumpRequest, messagesOf, RTM_GETLINK, readMessage } from './route-netli
 const isLittle = endianness() === 'LE'
 const RTM_NEWLINK = 16
 const RTM_NEWADDR = 20
+const RTM_NEWNETCONF = 80
 
 describe('routing netlink', () => {
 	test('asks for a dump of links', () => {
@@ -23,9 +24,28 @@ describe('routing netlink', () => {
 		expect(read(bytes)).toEqual([
 			{
 				...{ kind: 'link', index: 12, name: 'eth0', mac: '02:42:ac:11:00:02' },
-				...{ isLoopback: false, isEthernet: true },
+				...{ isLoopback: false, isEthernet: true, driver: '', master: 0, lower: 0 },
 			},
 		])
+	})
+
+	test('reads what a link stands upon and what it is a part of, unless that is elsewhere', () => {
+		const body = [...[0, 0], ...half(1), ...word(12), ...word(0x1043), ...word(0)]
+		const kind = attribute(1, [...new TextEncoder().encode('vlan'), 0])
+		const rest = attribute(2, Array(200).fill(7))
+		const links = [...attribute(18, [...kind, ...rest]), ...attribute(10, word(3))]
+		const lower = attribute(5, word(2))
+		const here = message(RTM_NEWLINK, [...body, ...lower, ...links])
+		expect(read(here)).toMatchObject([{ driver: 'vlan', master: 3, lower: 2 }])
+		const elsewhere = message(RTM_NEWLINK, [...body, ...lower, ...attribute(37, word(0))])
+		expect(read(elsewhere)).toMatchObject([{ driver: '', master: 0, lower: 0 }])
+	})
+
+	test('reads whether an interface forwards', () => {
+		const setting = (on: number) =>
+			message(RTM_NEWNETCONF, [2, 0, 0, 0, ...attribute(1, word(4)), ...attribute(2, word(on))])
+		expect(read(setting(1))).toEqual([{ kind: 'forwarding', index: 4, isOn: true }])
+		expect(read(setting(0))).toEqual([{ kind: 'forwarding', index: 4, isOn: false }])
 	})
 
 	test('knows loopback, and links without an Ethernet header', () => {
@@ -55,7 +75,7 @@ describe('routing netlink', () => {
 	test('any bytes end in some list', () => {
 		fc.assert(
 			fc.property(
-				fc.constantFrom(RTM_NEWLINK, RTM_NEWADDR),
+				fc.constantFrom(RTM_NEWLINK, RTM_NEWADDR, RTM_NEWNETCONF),
 				fc.uint8Array({ maxLength: 200 }),
 				(type, body) => {
 					expect(read(message(type, [...body])).length).toBe(1)

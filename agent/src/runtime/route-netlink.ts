@@ -1,10 +1,12 @@
 /**
- * Routing netlink messages (`linux/netlink.h`, `linux/rtnetlink.h`, `linux/if_link.h`, `linux/if_addr.h`), host byte order.
+ * Routing netlink messages (`linux/netlink.h`, `linux/rtnetlink.h`, `linux/if_link.h`, `linux/if_addr.h`,
+ * `linux/netconf.h`), host byte order.
  *
  * ```
  * nlmsghdr:  0 length  4 type(u16)  6 flags(u16)  8 sequence  12 port  16 body, padded to 4
  * ifinfomsg: 0 family(u8)  2 type(u16)  4 index  8 flags  12 change  16 attributes
  * ifaddrmsg: 0 family(u8)  1 prefix length(u8)  2 flags(u8)  3 scope(u8)  4 index  8 attributes
+ * netconfmsg: 0 family(u8)  4 attributes
  * rtattr:    0 length(u16)  2 type(u16)  4 value, padded to 4
  * ```
  */
@@ -13,19 +15,32 @@ import { type AddressWords, formatAddress, MAPPED_PREFIX } from '@ringfence/shar
 
 export const RTM_GETLINK = 18
 export const RTM_GETADDR = 22
+export const RTM_GETNETCONF = 82
 export const NLMSG_ERROR = 2
 export const NLMSG_DONE = 3
 const RTM_NEWLINK = 16
 const RTM_NEWADDR = 20
+const RTM_NEWNETCONF = 80
 const NLM_F_REQUEST = 1
 const NLM_F_DUMP = 0x300
 /** Something changed during the dump: its parts may not fit together. */
 export const NLM_F_DUMP_INTR = 0x10
 
+/** Groups of changes: links, addresses of both families, settings of both (`RTMGRP_`; 1 << (RTNLGRP_ - 1)). */
+export const CHANGE_GROUPS = 0x1 | 0x10 | 0x100 | (1 << 23) | (1 << 24)
+
 const AF_INET = 2
 const AF_INET6 = 10
 const IFLA_ADDRESS = 1
 const IFLA_IFNAME = 3
+const IFLA_LINK = 5
+const IFLA_MASTER = 10
+const IFLA_LINKINFO = 18
+const IFLA_INFO_KIND = 1
+/** The link of `IFLA_LINK` is in another namespace. */
+const IFLA_LINK_NETNSID = 37
+const NETCONFA_IFINDEX = 1
+const NETCONFA_FORWARDING = 2
 const IFA_ADDRESS = 1
 const IFA_LOCAL = 2
 const IFF_LOOPBACK = 8
@@ -37,6 +52,9 @@ const HEADER_BYTES = 16
 const ATTRIBUTE_BYTES = 4
 const LINK_BYTES = 16
 const ADDRESS_BYTES = 8
+const NETCONF_BYTES = 4
+/** None that is read is longer. */
+const VALUE_BYTES_MAX = 64
 
 export interface Message {
 	readonly type: number
@@ -56,6 +74,12 @@ export interface Link {
 	readonly isLoopback: boolean
 	/** `ARPHRD_ETHER`: frames begin with an Ethernet header. */
 	readonly isEthernet: boolean
+	/** `bridge`, `vlan`, `veth`; empty for hardware. */
+	readonly driver: string
+	/** Index of the interface that it is a part of (bridge, bond); 0 when none. */
+	readonly master: number
+	/** Index of the interface below it (of a VLAN, say), in the same namespace; 0 when none. */
+	readonly lower: number
 }
 
 export interface LinkAddress {
@@ -65,7 +89,14 @@ export interface LinkAddress {
 	readonly text: string
 }
 
-/** Asks for all links or all addresses. */
+/** Whether packets that come in by an interface may leave by another one; negative indexes are defaults. */
+export interface LinkForwarding {
+	readonly kind: 'forwarding'
+	readonly index: number
+	readonly isOn: boolean
+}
+
+/** Asks for all links, all addresses, or all settings. */
 export function dumpRequest(type: number, sequence: number): Uint8Array {
 	const view = new DataView(new ArrayBuffer(HEADER_BYTES + LINK_BYTES))
 	view.setUint32(0, view.byteLength, isLittle)
@@ -93,8 +124,9 @@ export function* messagesOf(view: DataView): Generator<Message> {
 	}
 }
 
-/** What a message tells; undefined for what is neither link nor address, or of another address family. */
-export function readMessage(message: Message): Link | LinkAddress | undefined {
+/** What a message tells; undefined for what is none of these, or of another address family. */
+export function readMessage(message: Message): Link | LinkAddress | LinkForwarding | undefined {
+	if (message.type === RTM_NEWNETCONF) return readForwarding(message)
 	if (message.type === RTM_NEWLINK) return readLink(message)
 	if (message.type === RTM_NEWADDR) return readAddress(message)
 	return undefined
@@ -117,7 +149,32 @@ function readLink({ view, at, end }: Message): Link | undefined {
 		mac: mac.map((byte) => byte.toString(16).padStart(2, '0')).join(':'),
 		isLoopback: (view.getUint32(at + 8, isLittle) & IFF_LOOPBACK) !== 0,
 		isEthernet: view.getUint16(at + 2, isLittle) === ARPHRD_ETHER && mac.length === 6,
+		driver: driverOf(view, at + LINK_BYTES, end),
+		master: intOf(attributes.get(IFLA_MASTER)),
+		lower: attributes.has(IFLA_LINK_NETNSID) ? 0 : intOf(attributes.get(IFLA_LINK)),
 	}
+}
+
+function driverOf(view: DataView, at: number, end: number): string {
+	for (const attribute of attributesIn(view, at, end)) {
+		if (attribute.type !== IFLA_LINKINFO) continue
+		const kind = attributesOf(view, attribute.at, attribute.end).get(IFLA_INFO_KIND) ?? []
+		return String.fromCharCode(...kind.filter((byte) => byte !== 0))
+	}
+	return ''
+}
+
+function readForwarding({ view, at, end }: Message): LinkForwarding | undefined {
+	if (end - at < NETCONF_BYTES) return undefined
+	const attributes = attributesOf(view, at + NETCONF_BYTES, end)
+	const index = intOf(attributes.get(NETCONFA_IFINDEX))
+	return { kind: 'forwarding', index, isOn: intOf(attributes.get(NETCONFA_FORWARDING)) !== 0 }
+}
+
+/** An attribute of four bytes; 0 when it is not there. */
+function intOf(bytes: readonly number[] | undefined): number {
+	if (bytes?.length !== 4) return 0
+	return new DataView(Uint8Array.from(bytes).buffer).getInt32(0, isLittle)
 }
 
 function readAddress({ view, at, end }: Message): LinkAddress | undefined {
@@ -144,18 +201,27 @@ function wordsOf(family: number, bytes: readonly number[]): AddressWords | undef
 	return undefined
 }
 
-function attributesOf(view: DataView, from: number, end: number): Map<number, number[]> {
+/** Values of the small attributes, by type. */
+function attributesOf(view: DataView, from: number, to: number): Map<number, number[]> {
 	const found = new Map<number, number[]>()
-	let at = from
-	while (end - at >= ATTRIBUTE_BYTES) {
-		const length = view.getUint16(at, isLittle)
-		if (length < ATTRIBUTE_BYTES || length > end - at) break
-		const value = new Uint8Array(view.buffer, view.byteOffset + at + 4, length - ATTRIBUTE_BYTES)
-		// Top bits are flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
-		if (value.length <= 64) found.set(view.getUint16(at + 2, isLittle) & 0x3fff, [...value])
-		at += padded(length)
+	for (const { type, at, end } of attributesIn(view, from, to)) {
+		if (end - at > VALUE_BYTES_MAX) continue
+		found.set(type, [...new Uint8Array(view.buffer, view.byteOffset + at, end - at)])
 	}
 	return found
+}
+
+/** Where the value of each attribute is. */
+function* attributesIn(view: DataView, from: number, to: number) {
+	let at = from
+	while (to - at >= ATTRIBUTE_BYTES) {
+		const length = view.getUint16(at, isLittle)
+		if (length < ATTRIBUTE_BYTES || length > to - at) return
+		// Top bits are flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
+		const type = view.getUint16(at + 2, isLittle) & 0x3fff
+		yield { type, at: at + ATTRIBUTE_BYTES, end: at + length }
+		at += padded(length)
+	}
 }
 
 function padded(length: number): number {

@@ -109,6 +109,9 @@ it('waits longer and longer for a broker that is not there, and stops at once wh
 	await until('it was tried thrice', () => counters.get('connectFailures') >= 3)
 	expect(lines[0]).toContain('ECONNREFUSED')
 	expect(lines.join()).not.toContain('secret')
+	// The same reason again is no news.
+	expect(lines.filter((line) => line.startsWith('warn'))).toHaveLength(1)
+	expect(lines.filter((line) => line.startsWith('debug')).length).toBeGreaterThanOrEqual(2)
 	await connection?.stop()
 	const failures = counters.get('connectFailures')
 	expect(connection?.publish('a', new Uint8Array())).toBe(false)

@@ -30,6 +30,8 @@ const STOP_TIMEOUT_MS = 2_000
 const STABLE_MS = 5_000
 /** Largest packet that is read. Version 5 tells the broker; earlier ones cannot, so the bytes are counted as well. */
 const PACKET_BYTES_MAX = 5 * 1024 * 1024
+/** A broker that stays away for one reason is complained of this often. */
+const LOG_AGAIN_MS = 60_000
 /** Messages handed to the client that the broker has not answered. Above it nothing more is published. */
 const UNSETTLED_MAX = 128
 /** [MQTT-3.9.3-2] */
@@ -63,6 +65,8 @@ export class Connection {
 	#unsettled = 0
 	#retryTimer: NodeJS.Timeout | undefined
 	#lastError = ''
+	/** Why there is no connection, as the log was told last, and when. */
+	#logged = { why: '', at: 0 }
 	/** The last try did not get as far as a broker. */
 	#isUnreachable = false
 
@@ -200,6 +204,7 @@ export class Connection {
 		if (refused) throw new Error(`the broker refuses the subscription to ${refused.topic}`)
 		if (this.#client !== client || this.#isStopped) return
 		this.#isUp = true
+		this.#logged = { why: '', at: 0 }
 		const { counters, log, identity } = this.#options
 		counters.set('isConnected', 1)
 		if (counters.get('connects') > 0) counters.add('reconnects')
@@ -256,12 +261,21 @@ export class Connection {
 	#retryLater(): void {
 		const waitMs = jitteredDelayMs(this.#options.backoff, this.#failures)
 		this.#failures += 1
-		this.#options.log('warn', 'not connected to the broker; it is tried again', {
+		this.#logRetry(waitMs)
+		this.#retryTimer = setTimeout(() => this.#open(), waitMs)
+	}
+
+	/** The same reason again and again is told once in a while. */
+	#logRetry(waitMs: number): void {
+		const why = this.#lastError || 'the connection was closed'
+		const isNews = why !== this.#logged.why || Date.now() - this.#logged.at >= LOG_AGAIN_MS
+		if (isNews) this.#logged = { why, at: Date.now() }
+		this.#options.log(isNews ? 'warn' : 'debug', 'not connected to the broker; it is tried again', {
 			brokerUrl: withoutSecrets(this.#options.identity.brokerUrl),
-			why: this.#lastError || 'the connection was closed',
+			why,
+			tries: this.#failures,
 			waitMs: Math.round(waitMs),
 		})
-		this.#retryTimer = setTimeout(() => this.#open(), waitMs)
 	}
 
 	#down(): void {

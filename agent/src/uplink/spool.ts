@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { replaceFile } from './atomic-file.ts'
+import { replaceFile, syncDirectory } from './atomic-file.ts'
 import {
 	type BatchHeader,
 	type BatchKind,
@@ -14,7 +14,7 @@ import type { Log } from './log.ts'
 import type { Losses } from './losses.ts'
 import { messageOf } from './uplink-error.ts'
 
-/** Which batches wait for the medium: `events` costs one flush a violation, `none` survives a kill but not a loss of power. */
+/** Which batches wait for the medium: `events` costs two flushes a violation, `none` survives a kill but not a loss of power. */
 export type SpoolSync = 'all' | 'events' | 'none'
 
 export interface SpoolOptions {
@@ -223,6 +223,7 @@ export class Spool {
 		const isSynced = sync === 'all' || (sync === 'events' && batch.kind === 'events')
 		try {
 			await replaceFile(this.#path(batch), bytes, { mode: 0o600, isSynced })
+			if (isSynced) await syncDirectory(this.#options.dir)
 			this.#hold(batch, undefined)
 			if (this.#isDiskFailing) await this.#recover()
 		} catch (error) {

@@ -55,15 +55,21 @@ export async function send<Resource>(
 	}
 	const text = await response.text()
 	if (!response.ok) throw toError(response.status, text)
-	return (text === '' ? undefined : JSON.parse(text)) as Resource
+	if (text === '') return undefined as Resource
+	try {
+		return JSON.parse(text) as Resource
+	} catch (error) {
+		const message = `what answers at ${url} is no controller`
+		throw new CliError(message, { exitCode: EXIT.unreachable, cause: error })
+	}
 }
 
-/** Reads a list to its end. */
+/** Reads a list to its end, or so many items of it. */
 export async function readAll<Item>(
 	connection: Connection,
 	path: string,
 	itemsMax: number,
-): Promise<Item[]> {
+): Promise<{ readonly items: Item[]; readonly isAll: boolean }> {
 	const items: Item[] = []
 	let cursor: string | null = ''
 	while (cursor !== null && items.length < itemsMax) {
@@ -77,7 +83,7 @@ export async function readAll<Item>(
 		items.push(...page.items)
 		cursor = page.next
 	}
-	return items
+	return { items, isAll: cursor === null }
 }
 
 const EXIT_OF: Readonly<Record<number, number>> = {

@@ -8,6 +8,7 @@ import { createProgram, type Shell } from './program.ts'
 const shell: Shell = {
 	env: process.env,
 	write: (text) => void process.stdout.write(text),
+	warn: (line) => void process.stderr.write(`ringfence: ${escapeText(line)}\n`),
 	askSecret,
 }
 

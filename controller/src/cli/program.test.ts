@@ -1,9 +1,11 @@
+import { once } from 'node:events'
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
-import type { Server } from 'node:http'
+import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createAdaptorServer } from '@hono/node-server'
+import type { Command } from 'commander'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { ensureAdmin } from '../fleet/access.ts'
 import { joinAgent, violation, workload } from '../fleet/test-fleet.ts'
@@ -14,8 +16,10 @@ let it: TestApp
 let server: Server
 let home: string
 let url: string
+let warned: string[] = []
 
 beforeEach(async () => {
+	warned = []
 	it = await openTestApp()
 	server = createAdaptorServer({ fetch: it.app.fetch }) as Server
 	await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -138,6 +142,31 @@ test('the exit code says when nobody answers', async () => {
 	await expect(runIn(env, ['get', 'groups'])).rejects.toMatchObject({ exitCode: 6 })
 })
 
+test('a list that is cut short says so, beside its output', async () => {
+	expect(JSON.parse(await run('get', 'groups', '-n', '3', '-o', 'json'))).toHaveLength(3)
+	expect(warned).toEqual([])
+	expect(JSON.parse(await run('get', 'groups', '-n', '2', '-o', 'json'))).toHaveLength(2)
+	expect(warned).toEqual(['There are more than these 2; --limit shows them.'])
+})
+
+test.each([
+	['get', 'groups', '-n', 'many'],
+	['get', 'groups', '-n', '0'],
+	['enroll-token', 'create', '--uses', '1.5'],
+	['rule', 'add', '--from', 'nodes', '--to', 'external', '--before', 'first'],
+])('what must be a number is refused before anything is sent: %s %s %s %s', async (...words) => {
+	await expect(run(...words)).rejects.toMatchObject({ code: 'commander.invalidArgument' })
+})
+
+test('the exit code says when something else answers', async () => {
+	const other = createServer((_, response) => response.end('<html>')).listen(0, '127.0.0.1')
+	await once(other, 'listening')
+	const { port } = other.address() as AddressInfo
+	const env = { RINGFENCE_URL: `http://127.0.0.1:${port}`, XDG_CONFIG_HOME: home }
+	await expect(runIn(env, ['get', 'groups'])).rejects.toMatchObject({ exitCode: 6 })
+	other.close()
+})
+
 /** Runs a command as an admin's key. @returns what it wrote */
 function run(...words: string[]): Promise<string> {
 	const env = { RINGFENCE_URL: url, RINGFENCE_KEY: it.keys.admin, XDG_CONFIG_HOME: home }
@@ -151,8 +180,16 @@ async function runIn(env: NodeJS.ProcessEnv, words: string[], secret = ''): Prom
 		write: (text) => {
 			written += text
 		},
+		warn: (line) => void warned.push(line),
 		askSecret: async () => secret,
 	})
+	program.commands.forEach(silence)
 	await program.parseAsync(words, { from: 'user' })
 	return written
+}
+
+/** Commander tells a mistake to the person, too. */
+function silence(command: Command): void {
+	command.configureOutput({ writeErr: () => {} })
+	command.commands.forEach(silence)
 }

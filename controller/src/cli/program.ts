@@ -17,11 +17,16 @@ import {
 } from './connection.ts'
 import { LISTS } from './lists.ts'
 import { escapeText, formatJson, formatTable } from './output.ts'
+import { positive } from './positive.ts'
+import { addRuleWords, type RuleWords, ruleOfWords } from './rule-words.ts'
+import { addWhatIf } from './what-if.ts'
 
 /** What a command touches of the process it runs in. */
 export interface Shell {
 	readonly env: NodeJS.ProcessEnv
 	write(text: string): void
+	/** Says a line to the person, beside the output. */
+	warn(line: string): void
 	/** Asks for a line that is not shown. */
 	askSecret(question: string): Promise<string>
 }
@@ -38,6 +43,7 @@ export function createProgram(shell: Shell): Command {
 	addGet(program, shell, connect)
 	addGroup(program, shell, connect)
 	addRule(program, shell, connect)
+	addWhatIf(program, { connect, write: (text) => shell.write(text) })
 	addWebhook(program, shell, connect)
 	addNode(program, shell, connect)
 	return program
@@ -78,16 +84,13 @@ function addGet(program: Command, shell: Shell, connect: Connect): void {
 		.description('Shows a list.')
 		.addArgument(new Argument('<list>').choices(Object.keys(LISTS)))
 		.addOption(new Option('-o, --output <format>').choices(['table', 'json']).default('table'))
-		.option('-n, --limit <count>', 'at most so many', '1000')
-		.action(async (name: string, options: { output: string; limit: string }) => {
+		.option('-n, --limit <count>', 'at most so many', positive, 1000)
+		.action(async (name: string, { output, limit }: { output: string; limit: number }) => {
 			const list = LISTS[name]
 			if (!list) return
-			const rows = await readAll(
-				await connect(),
-				list.path,
-				Math.max(Number(options.limit) || 0, 1),
-			)
-			shell.write(options.output === 'json' ? formatJson(rows) : formatTable(list.columns, rows))
+			const { items, isAll } = await readAll(await connect(), list.path, limit)
+			shell.write(output === 'json' ? formatJson(items) : formatTable(list.columns, items))
+			if (!isAll) shell.warn(`There are more than these ${limit}; --limit shows them.`)
 		})
 	program
 		.command('status')
@@ -97,7 +100,7 @@ function addGet(program: Command, shell: Shell, connect: Connect): void {
 			const connection = await connect()
 			const status = await send<PolicyStatus>(connection, 'GET /v1/policy/status')
 			const settings = await send<SettingsResource>(connection, 'GET /v1/settings')
-			const events = await readAll<EventResource>(connection, '/v1/events', 5)
+			const { items: events } = await readAll<EventResource>(connection, '/v1/events', 5)
 			if (output === 'json') return shell.write(formatJson({ status, settings, events }))
 			say(
 				shell,
@@ -128,39 +131,12 @@ function addGroup(program: Command, shell: Shell, connect: Connect): void {
 		})
 }
 
-interface RuleOptions {
-	readonly from: string
-	readonly to: string
-	readonly app: string[]
-	readonly port: string[]
-	readonly action: string
-	readonly comment: string
-	readonly before?: string
-	readonly after?: string
-}
-
 function addRule(program: Command, shell: Shell, connect: Connect): void {
 	const rule = program.command('rule').description('Changes rules.')
-	const collect = (value: string, all: string[]) => [...all, value]
-	rule
-		.command('add')
+	addRuleWords(rule.command('add'))
 		.description('Makes a rule; without a place it comes after all others of users.')
-		.requiredOption('--from <group>')
-		.requiredOption('--to <group>')
-		.option('--app <application>', 'again for more; any unless given', collect, [])
-		.option('--port <port>', 'tcp/80, udp/1000-2000; again for more', collect, [])
-		.addOption(new Option('--action <action>').choices(['allow', 'deny']).default('allow'))
-		.option('--comment <text>', '', '')
-		.option('--before <rule>')
-		.option('--after <rule>')
-		.action(async ({ app, port, before, after, ...fields }: RuleOptions) => {
-			const body = {
-				...fields,
-				...(app.length > 0 && { applications: app }),
-				...(port.length > 0 && { ports: port }),
-				...(before !== undefined && { before: Number(before) }),
-				...(after !== undefined && { after: Number(after) }),
-			}
+		.action(async (words: RuleWords) => {
+			const body = ruleOfWords(words)
 			const { id } = await send<RuleResource>(await connect(), 'POST /v1/rules', { body })
 			say(shell, `rule ${id}`)
 		})
@@ -212,10 +188,10 @@ function addNode(program: Command, shell: Shell, connect: Connect): void {
 		.description('Lets agents join.')
 		.command('create')
 		.description('Makes a token and shows it, this once.')
-		.option('--uses <count>', 'agents that may use it', '1')
-		.option('--ttl <seconds>', 'how long it holds', '3600')
-		.action(async ({ uses, ttl }: { uses: string; ttl: string }) => {
-			const body = { uses: Number(uses), ttlSeconds: Number(ttl) }
+		.option('--uses <count>', 'agents that may use it', positive, 1)
+		.option('--ttl <seconds>', 'how long it holds', positive, 3600)
+		.action(async ({ uses, ttl }: { uses: number; ttl: number }) => {
+			const body = { uses, ttlSeconds: ttl }
 			const made = await send<{ token: string }>(await connect(), 'POST /v1/enroll-tokens', {
 				body,
 			})

@@ -247,6 +247,8 @@ export const conversations = sqliteTable(
 		),
 		index('conversations_server').on(table.server),
 		index('conversations_last').on(table.lastAt),
+		// What is allowed is most of all there is, and needs no index to be found.
+		index('conversations_action').on(table.action, table.lastAt).where(sql`action <> 'allow'`),
 	],
 )
 
@@ -378,7 +380,9 @@ export const outbox = sqliteTable(
 		deliveredAt: integer('delivered_at'),
 	},
 	(table) => [
-		index('outbox_due').on(table.nextAt).where(sql`state = 'due'`),
+		index('outbox_due').on(table.webhookId, table.nextAt, table.id).where(sql`state = 'due'`),
+		index('outbox_leased').on(table.leasedUntil).where(sql`leased_until is not null`),
+		index('outbox_created').on(table.createdAt),
 		index('outbox_webhook').on(table.webhookId, table.state, table.createdAt),
 	],
 )

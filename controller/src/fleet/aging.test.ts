@@ -1,4 +1,4 @@
-import { asc, eq } from 'drizzle-orm'
+import { eq } from 'drizzle-orm'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import {
 	conversations,
@@ -50,12 +50,6 @@ const learnedNames = async () =>
 		.sort()
 
 test('a group that was empty for long goes with its learned rules, and the policy is a new one', async () => {
-	const manual = { position: 1000, ports: ['any'], applications: ['any'], action: 'allow' as const }
-	const at = { createdAt: START_MS, updatedAt: START_MS }
-	await fleet.store.write(async (tx) => {
-		const ends = { fromGroup: 'rf.api.shop', toGroup: 'external' }
-		await tx.insert(rules).values({ ...manual, ...ends, ...at, isLearned: false })
-	})
 	await agent.report([web])
 	const generation = await readGeneration(fleet.store.db, 'policy')
 	fleet.time.now += 24 * HOUR_MS
@@ -65,10 +59,29 @@ test('a group that was empty for long goes with its learned rules, and the polic
 	const published = fleet.counts.documents
 	expect(await ageOut(fleet)).toMatchObject({ groups: 1 })
 	expect(await learnedNames()).toEqual(['rf.web.shop'])
-	const left = await fleet.store.db.select().from(rules).orderBy(asc(rules.position))
-	expect(left.map(({ isLearned }) => isLearned)).toEqual([false])
+	expect(await fleet.store.db.select().from(rules)).toEqual([])
 	expect(await readGeneration(fleet.store.db, 'policy')).toBe(generation + 1)
 	expect(fleet.counts.documents).toBe(published + 1)
+})
+
+test('a group that a rule of a user names stays, with its mode, until the rule is gone', async () => {
+	const manual = { position: 1000, ports: ['any'], applications: ['any'], action: 'allow' as const }
+	const at = { createdAt: START_MS, updatedAt: START_MS }
+	await fleet.store.write(async (tx) => {
+		const ends = { fromGroup: 'external', toGroup: 'rf.api.shop' }
+		await tx.insert(rules).values({ ...manual, ...ends, ...at, isLearned: false })
+		await tx.update(groups).set({ mode: 'protect' }).where(eq(groups.name, 'rf.api.shop'))
+	})
+	await agent.report([web])
+	fleet.time.now += 25 * HOUR_MS
+	expect(await ageOut(fleet)).toMatchObject({ groups: 0 })
+	await agent.report([web, api])
+	const [group] = await fleet.store.db.select().from(groups).where(eq(groups.name, 'rf.api.shop'))
+	expect(group).toMatchObject({ mode: 'protect', emptySince: null })
+	await agent.report([web])
+	await fleet.store.write((tx) => tx.delete(rules).where(eq(rules.isLearned, false)))
+	fleet.time.now += 25 * HOUR_MS
+	expect(await ageOut(fleet)).toMatchObject({ groups: 1 })
 })
 
 test('a group that is in use, or filled again in time, stays', async () => {

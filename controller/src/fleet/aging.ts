@@ -3,7 +3,8 @@ import { jsonList } from '../db/json-list.ts'
 import { groups, rules } from '../db/schema.ts'
 import type { Fleet } from './fleet.ts'
 import { takeOverdue } from './held.ts'
-import { pruneOutbox } from './outbox.ts'
+import { revokeRemoved } from './nodes.ts'
+import { isForgotten } from './outbox.ts'
 import { raiseGeneration } from './revisions.ts'
 import { type FleetSettings, readSettings } from './settings.ts'
 import { takeHeld } from './take-records.ts'
@@ -31,9 +32,10 @@ export type Aged = Readonly<Record<string, number>>
 
 /**
  * Removes what has outlived its time by the settings: unused groups with their learned rules, workloads that are gone,
- * events, conversations, audits, deliveries, tokens. Call it now and then; calls may overlap, here and elsewhere.
+ * events, conversations, audits, deliveries, tokens; and the accounts of removed nodes. Call it now and then; calls may overlap, here and elsewhere.
  */
 export async function ageOut(fleet: Fleet, rowsMax: RowsMax = ROWS_MAX): Promise<Aged> {
+	await revokeRemoved(fleet)
 	const now = fleet.clock.now()
 	const limits = await readSettings(fleet.store.db)
 	const aged: Record<string, number> = {
@@ -49,8 +51,6 @@ export async function ageOut(fleet: Fleet, rowsMax: RowsMax = ROWS_MAX): Promise
 	aged['events'] =
 		(aged['events'] ?? 0) +
 		(await sweepBeyond(fleet, 'events', { by: 'at', rowsMax: rowsMax.events }))
-	const until = now - limits.deliveryRetentionDays * DAY_MS
-	aged['outbox'] = await fleet.store.write((tx) => pruneOutbox(tx, until))
 	return aged
 }
 
@@ -61,14 +61,23 @@ async function giveUpOverdue(work: Work): Promise<number> {
 	return held.length
 }
 
-/** Learned groups that had no member for `unusedGroupAgingHours`. Rules of users that name them stay. */
+/**
+ * Learned groups that had no member for `unusedGroupAgingHours`. One that a user's rule names stays, with its mode: when its
+ * service comes back, the rule must mean what it meant.
+ */
 async function ageGroups(work: Work, limits: FleetSettings): Promise<number> {
 	const { tx, now, after } = work
 	const until = now - limits.unusedGroupAgingHours * HOUR_MS
 	const gone = await tx
 		.delete(groups)
 		.where(
-			and(eq(groups.kind, 'learned'), isNotNull(groups.emptySince), lt(groups.emptySince, until)),
+			and(
+				eq(groups.kind, 'learned'),
+				isNotNull(groups.emptySince),
+				lt(groups.emptySince, until),
+				sql`not exists (select 1 from rules where is_learned = 0
+					and ${groups.name} in (from_group, to_group))`,
+			),
 		)
 		.returning({ name: groups.name })
 	if (gone.length === 0) return 0
@@ -103,6 +112,7 @@ function sweeps(limits: FleetSettings, now: number): readonly (readonly [string,
 				and not exists (select 1 from conversations where server = 'workload:' || workloads.id)`,
 		],
 		['ingest_cursors', sql`at < ${now - CURSOR_MS}`],
+		['outbox', isForgotten(daysAgo(limits.deliveryRetentionDays))],
 		['audits', sql`at < ${daysAgo(limits.auditRetentionDays)}`],
 		['enrol_tokens', sql`expires_at < ${now}`],
 		['sessions', sql`expires_at < ${now}`],

@@ -1,6 +1,6 @@
 import { eq } from 'drizzle-orm'
 import { groups, settings } from '../db/schema.ts'
-import type { Tx } from '../db/store.ts'
+import type { Db, Tx } from '../db/store.ts'
 import type { Fleet } from './fleet.ts'
 import { fromBase64, sha256Hex, toBase64 } from './secrets.ts'
 import { readSettings } from './settings.ts'
@@ -9,7 +9,7 @@ import { readSettings } from './settings.ts'
 export interface Cluster {
 	/** `c-<8 hexadecimal digits>`, part of every topic. */
 	readonly id: string
-	/** When the database was made: a newer one is a higher epoch. */
+	/** When the database was made, or found to be restored: what is newer is a higher epoch. */
 	readonly epoch: number
 	readonly keyId: string
 	/** Raw Ed25519 public key, base64: agents pin it. */
@@ -25,6 +25,8 @@ interface ClusterRow {
 	readonly controllerKey: string
 	/** PKCS #8, base64. It never leaves the database and this process. */
 	readonly privateKey: string
+	/** When `epoch` was raised; absent until then. */
+	readonly raisedAt?: number
 }
 
 const KEY = 'cluster'
@@ -32,8 +34,7 @@ const KEY = 'cluster'
 /** Reads the cluster, making it first, with the reserved groups, in an empty database. */
 export async function ensureCluster(fleet: Pick<Fleet, 'store' | 'clock'>): Promise<Cluster> {
 	const { db } = fleet.store
-	const [found] = await db.select().from(settings).where(eq(settings.key, KEY))
-	const row = found ? (found.value as ClusterRow) : await makeCluster(fleet)
+	const row = (await findRow(db)) ?? (await makeCluster(fleet))
 	const key = await crypto.subtle.importKey('pkcs8', fromBase64(row.privateKey), 'Ed25519', false, [
 		'sign',
 	])
@@ -55,9 +56,29 @@ async function makeCluster({ store, clock }: Pick<Fleet, 'store' | 'clock'>): Pr
 		await tx.insert(settings).values({ key: KEY, value: made }).onConflictDoNothing()
 		await makeReservedGroups(tx, clock.now())
 		// Another controller may have been quicker: its row counts.
-		const [row] = await tx.select().from(settings).where(eq(settings.key, KEY))
-		return row ? (row.value as ClusterRow) : made
+		return (await findRow(tx)) ?? made
 	})
+}
+
+/** The epoch, and when it was raised last. */
+export async function readVersion(
+	db: Db | Tx,
+): Promise<{ readonly epoch: number; readonly raisedAt: number }> {
+	const row = await findRow(db)
+	return { epoch: row?.epoch ?? 0, raisedAt: row?.raisedAt ?? 0 }
+}
+
+/** Begins a higher epoch: agents take every document of it, whatever they ran before. */
+export async function raiseEpoch(tx: Tx, epoch: number, now: number): Promise<void> {
+	const row = await findRow(tx)
+	if (!row) return
+	const value: ClusterRow = { ...row, epoch, raisedAt: now }
+	await tx.update(settings).set({ value }).where(eq(settings.key, KEY))
+}
+
+async function findRow(db: Db | Tx): Promise<ClusterRow | undefined> {
+	const [row] = await db.select().from(settings).where(eq(settings.key, KEY))
+	return row && (row.value as ClusterRow)
 }
 
 async function makeSigningKey() {

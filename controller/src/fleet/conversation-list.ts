@@ -47,6 +47,8 @@ function filtersOf(query: ConversationQuery): (SQL | undefined)[] {
 		endpoint === undefined ? undefined : or(eq(client, endpoint), eq(server, endpoint)),
 		wanted === undefined ? undefined : eq(application, wanted),
 		query.action === undefined ? undefined : eq(action, query.action),
+		// Says in so many words that the partial index will do.
+		query.action === undefined || query.action === 'allow' ? undefined : sql`action <> 'allow'`,
 		query.since === undefined ? undefined : gte(lastAt, query.since),
 	]
 }

@@ -1,15 +1,8 @@
 import type { ConversationRecord, SessionAction } from '@ringfence/shared/contract/telemetry'
 import { sql } from 'drizzle-orm'
 import type { Tx } from '../db/store.ts'
-import type { End } from './directory.ts'
+import { adoptNames, type NamedConversation } from './conversation-names.ts'
 import type { Work } from './work.ts'
-
-/** A record with the names of both its ends. */
-export interface NamedConversation {
-	readonly record: ConversationRecord
-	readonly client: End
-	readonly server: End
-}
 
 /** Integers beyond are no exact numbers any more; a sum that gets there stays there. */
 const SUM_MAX = Number.MAX_SAFE_INTEGER
@@ -72,17 +65,19 @@ interface EdgeSum {
  */
 export async function addConversations(
 	{ tx, now }: Work,
-	records: readonly NamedConversation[],
+	named: readonly NamedConversation[],
 ): Promise<void> {
-	if (records.length === 0) return
+	if (named.length === 0) return
+	const records = await adoptNames(tx, named)
 	const rows = await readRows(tx, records)
 	const edges = new Map<string, EdgeSum>()
-	for (const named of records) {
-		const key = keyOf(named)
-		const row = rows.get(key) ?? emptyRow(named, now)
+	for (const one of records) {
+		const key = keyOf(one)
+		const row = rows.get(key) ?? emptyRow(one, now)
 		rows.set(key, row)
 		const before = greater(row)
-		addRecord(row, named, now)
+		addSums(row, one.record, now)
+		if (!one.isAdopted) takeVerdict(row, one)
 		addToEdge(edges, row, { before, now: greater(row) })
 	}
 	const all = [...rows.values()]
@@ -172,13 +167,19 @@ function emptyRow({ record, client, server }: NamedConversation, now: number): R
 	}
 }
 
-function addRecord(row: Row, { record, client, server }: NamedConversation, now: number): void {
+function addSums(row: Row, record: ConversationRecord, now: number): void {
 	const sums = record.side === 'client' ? row.c : row.s
 	const { sessions, clientPackets, clientBytes, serverPackets, serverBytes } = record
 	const increments: Sums = [sessions, clientPackets, clientBytes, serverPackets, serverBytes]
 	for (const [index, increment] of increments.entries()) {
 		sums[index] = addBounded(sums[index] ?? 0, increment)
 	}
+	// An agent whose clock is ahead must not make rows that never age.
+	row.firstAt = Math.min(row.firstAt, record.firstAt, now)
+	row.lastAt = Math.max(row.lastAt, Math.min(record.lastAt, now))
+}
+
+function takeVerdict(row: Row, { record, client, server }: NamedConversation): void {
 	if (record.side === 'client') row.cAction = record.action
 	else row.sAction = record.action
 	const action = gravest([row.cAction ?? 'allow', row.sAction ?? 'allow'])
@@ -192,9 +193,6 @@ function addRecord(row: Row, { record, client, server }: NamedConversation, now:
 	row.serverGroup = server.group
 	row.isFinal ||= record.isFinal
 	row.host = record.host ?? row.host
-	// An agent whose clock is ahead must not make rows that never age.
-	row.firstAt = Math.min(row.firstAt, record.firstAt, now)
-	row.lastAt = Math.max(row.lastAt, Math.min(record.lastAt, now))
 }
 
 /** What readers show: of each sum the greater side. */

@@ -1,8 +1,10 @@
 import type { DocumentStatus } from '@ringfence/shared/contract/messages'
+import { DOCUMENTS } from '@ringfence/shared/contract/topics'
 import { asc, eq } from 'drizzle-orm'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import {
 	addresses,
+	audits,
 	events,
 	groups,
 	nodeDocuments,
@@ -10,9 +12,13 @@ import {
 	settings,
 	workloads,
 } from '../db/schema.ts'
+import { ageOut } from './aging.ts'
+import { ensureCluster } from './cluster.ts'
 import { UNKNOWN_NODES_KEY } from './create-intake.ts'
 import { readGeneration } from './documents.ts'
 import { removeNode } from './nodes.ts'
+import type { Expected } from './refusal.ts'
+import { raiseGeneration } from './revisions.ts'
 import {
 	conversation,
 	joinAgent,
@@ -117,6 +123,9 @@ describe('hello', () => {
 	})
 
 	test('tells what is in force, without undoing the news of a later refusal', async () => {
+		await fleet.store.write(async (tx) => {
+			for (let i = 0; i < 10; i++) for (const name of DOCUMENTS) await raiseGeneration(tx, name)
+		})
 		const agent = await joinAgent(fleet, 'n-1')
 		const status: DocumentStatus = {
 			v: 1,
@@ -298,7 +307,7 @@ describe('removing a node', () => {
 			conversation({ workload: 'web', peerAddress: '10.0.0.3', application: 'http' }),
 		)
 		const [policy = 0, map = 0] = await generations()
-		await removeNode(fleet, 'n-1')
+		await remove()
 		expect(fleet.accounts.size).toBe(0)
 		expect(await fleet.store.db.$count(workloads)).toBe(0)
 		expect(await fleet.store.db.$count(addresses)).toBe(0)
@@ -309,6 +318,96 @@ describe('removing a node', () => {
 		])
 		expect(await generations()).toEqual([policy + 1, map + 1])
 		await expect(agent.send()).rejects.toMatchObject({ code: 'not-found' })
-		await expect(removeNode(fleet, 'n-1')).rejects.toMatchObject({ code: 'not-found' })
+		await expect(remove()).rejects.toMatchObject({ code: 'not-found' })
+	})
+
+	test('with a broker that is away is finished when the broker is back', async () => {
+		await joinAgent(fleet, 'n-1')
+		fleet.accounts.set('n-1', 'secret')
+		fleet.broker.refuses = true
+		await remove()
+		expect(await node()).toBeUndefined()
+		expect(await fleet.store.db.select().from(audits)).toMatchObject([{ action: 'node.delete' }])
+		expect(fleet.accounts.size).toBe(1)
+		fleet.broker.refuses = false
+		await ageOut(fleet)
+		expect(fleet.accounts.size).toBe(0)
+		fleet.accounts.set('n-1', 'another')
+		await ageOut(fleet)
+		expect(fleet.accounts.size).toBe(1)
+	})
+
+	test('that has changed since it was looked at removes nothing', async () => {
+		const agent = await joinAgent(fleet, 'n-1')
+		const seen = (await node())?.revision ?? 0
+		await agent.hello()
+		await expect(remove(seen)).rejects.toMatchObject({ code: 'stale' })
+		expect(await node()).toBeDefined()
+	})
+
+	const remove = (expected: Expected = '*') =>
+		removeNode(fleet, { actor: 'system', now: fleet.time.now }, { id: 'n-1', expected })
+})
+
+describe('a status', () => {
+	const status = (more: Partial<DocumentStatus>) =>
+		fleet.intake.status('n-1', {
+			...{ v: 1, boot: 'n-1-boot1', document: 'policy', epoch: START_MS, generation: 1 },
+			...{ state: 'applied', at: START_MS - 1 },
+			...more,
+		})
+	const raised = async () => (await fleet.store.db.select().from(events)).map(({ name }) => name)
+	const epoch = async () => (await ensureCluster(fleet)).epoch
+
+	beforeEach(async () => {
+		await joinAgent(fleet, 'n-1')
+	})
+
+	test('that the broker retained raises no second event, however late it comes again', async () => {
+		const refusal = { state: 'rejected', why: 'no such application' } as const
+		await status(refusal)
+		fleet.time.now += 3_600_000
+		await status(refusal)
+		expect(await raised()).toEqual(['document rejected'])
+		await status({ ...refusal, at: START_MS + 1 })
+		expect(await raised()).toEqual(['document rejected', 'document rejected'])
+	})
+
+	test.each([
+		['of the present epoch', { generation: 50 }],
+		['of a later epoch', { epoch: START_MS + 2000 }],
+	])('of a document %s that was never made begins a new epoch, once', async (_, version) => {
+		fleet.time.now += 5000
+		const published = fleet.counts.documents
+		await status(version)
+		expect(await epoch()).toBe(START_MS + 5000)
+		expect(await raised()).toEqual(['database older than the fleet'])
+		expect(fleet.counts.documents).toBe(published + 1)
+		await status({ ...version, at: START_MS })
+		expect(await epoch()).toBe(START_MS + 5000)
+	})
+
+	test('is found in the hello too', async () => {
+		fleet.time.now += 5000
+		const agent = new TestAgent(fleet, 'n-1')
+		const applied = [{ document: 'addresses', epoch: START_MS, generation: 50 }] as const
+		await agent.hello([], { applied: [...applied] })
+		expect(await epoch()).toBe(START_MS + 5000)
+	})
+
+	test.each([
+		['that is as old as ours', {}],
+		['of an epoch before ours', { epoch: START_MS - 1, generation: 50 }],
+		['of a time to come', { epoch: START_MS + 25 * 3_600_000 }],
+		['that was refused', { generation: 50, state: 'rejected' }],
+	] as const)('of a document %s begins none', async (_, version) => {
+		await fleet.store.write((tx) => raiseGeneration(tx, 'policy'))
+		await status(version)
+		expect(await epoch()).toBe(START_MS)
+	})
+
+	test('of a node that lies again and again begins few', async () => {
+		for (const epochAfter of [1, 2, 3]) await status({ epoch: START_MS + epochAfter })
+		expect(await epoch()).toBe(START_MS + 2)
 	})
 })

@@ -4,7 +4,7 @@ import type { DocumentName } from '@ringfence/shared/contract/topics'
 import { formatCidr, networkOfInterface } from '@ringfence/shared/net/cidr'
 import { and, asc, eq, isNotNull, isNull } from 'drizzle-orm'
 import { addresses, groups, nodes, rules, settings, workloads } from '../db/schema.ts'
-import type { Db } from '../db/store.ts'
+import type { Db, Tx } from '../db/store.ts'
 import { compareText, readFleetNetworks } from './addresses.ts'
 import { type CustomGroup, groupsByNetwork, isMember, readCustomGroups } from './membership.ts'
 import { generationKey } from './revisions.ts'
@@ -26,7 +26,7 @@ export interface DocumentContent {
 const FLEET_NETWORKS_MAX = 4096
 const GROUPS_OF_ADDRESS_MAX = 256
 
-export async function readGeneration(db: Db, document: DocumentName): Promise<number> {
+export async function readGeneration(db: Db | Tx, document: DocumentName): Promise<number> {
 	const [row] = await db
 		.select({ value: settings.value })
 		.from(settings)

@@ -1,6 +1,6 @@
 import type { EventResource } from '@ringfence/shared/contract/rest'
 import { SEVERITIES, type Severity } from '@ringfence/shared/contract/telemetry'
-import { and, asc, desc, eq, gt, gte, inArray, lt, or } from 'drizzle-orm'
+import { and, desc, eq, gte, inArray, lt, or, sql } from 'drizzle-orm'
 import { events } from '../db/schema.ts'
 import type { Db } from '../db/store.ts'
 import { mapPage, type Page, type PageRequest, readCursor, rowsWanted, toPage } from './paging.ts'
@@ -48,20 +48,29 @@ export async function getEvent(db: Db, id: string): Promise<EventResource> {
 	return toResource(row)
 }
 
-/** What arrived after an event, in order of arrival: how a stream goes on. */
+/**
+ * What arrived after an event, in order of arrival: how a stream goes on. The rows' own order, because ids come from the
+ * clocks of several controllers, and any clock may be set back. An event that has aged away is placed by its id.
+ */
 export async function listEventsAfter(db: Db, id: string, limit: number): Promise<EventResource[]> {
+	const place = sql`coalesce((select e.rowid from events as e where e.id = ${id}),
+		(select max(e.rowid) from events as e where e.id <= ${id}), 0)`
 	const rows = await db
 		.select()
 		.from(events)
-		.where(gt(events.id, id))
-		.orderBy(asc(events.id))
+		.where(sql`${events}.rowid > ${place}`)
+		.orderBy(sql`${events}.rowid`)
 		.limit(limit)
 	return rows.map(toResource)
 }
 
-/** Id of the newest event; empty when there is none. */
+/** Id of the event that arrived last; empty when there is none. */
 export async function newestEventId(db: Db): Promise<string> {
-	const [row] = await db.select({ id: events.id }).from(events).orderBy(desc(events.id)).limit(1)
+	const [row] = await db
+		.select({ id: events.id })
+		.from(events)
+		.orderBy(sql`${events}.rowid desc`)
+		.limit(1)
 	return row?.id ?? ''
 }
 

@@ -10,9 +10,16 @@ const EDGES_MAX = 2000
 /** Rows that make them: an edge has one for each application or unknown port. */
 const ROWS_MAX = 20_000
 
-type Edge = Graph['edges'][number]
+/** What is older than that, seen from the newest of its pair, is no present state: events tell of it. */
+const RECENT_MS = 3_600_000
 
-/** Who talks to whom, by groups: one edge for each pair, the busiest first. */
+/** What policy has settled since, by learning or by knowing more: over as soon as the same traffic is seen otherwise. */
+const PASSING: ReadonlySet<string> = new Set(['learn', 'pending'])
+
+type Edge = Graph['edges'][number]
+type Row = typeof edges.$inferSelect
+
+/** Who talks to whom, by groups: one edge for each pair, the busiest first, in the gravest of its recent states. */
 export async function readGraph(
 	db: Db,
 	{ since }: { readonly since?: number | undefined },
@@ -23,33 +30,55 @@ export async function readGraph(
 		.where(since === undefined ? undefined : gte(edges.lastAt, since))
 		.orderBy(desc(edges.sessions))
 		.limit(ROWS_MAX + 1)
-	const all = new Map<string, Edge>()
+	const pairs = new Map<string, Row[]>()
 	for (const row of rows.slice(0, ROWS_MAX)) {
 		const key = JSON.stringify([row.clientGroup, row.serverGroup])
-		all.set(key, addRow(all.get(key), row))
+		const its = pairs.get(key)
+		if (its) its.push(row)
+		else pairs.set(key, [row])
 	}
-	const busiest = [...all.values()].sort((a, b) => b.sessions - a.sessions).slice(0, EDGES_MAX)
+	const all = [...pairs.values()].map(toEdge)
+	const busiest = all.sort((a, b) => b.sessions - a.sessions).slice(0, EDGES_MAX)
 	return {
 		nodes: await readGroups(db, new Set(busiest.flatMap((edge) => [edge.from, edge.to]))),
 		edges: busiest,
-		isTruncated: rows.length > ROWS_MAX || all.size > busiest.length,
+		isTruncated: rows.length > ROWS_MAX || all.length > busiest.length,
 	}
 }
 
-function addRow(edge: Edge | undefined, row: typeof edges.$inferSelect): Edge {
-	const application = row.application === '' ? [] : [row.application]
-	const port = row.application === '' ? [portText(row.protocol, row.serverPort)] : []
+function toEdge(rows: readonly Row[]): Edge {
+	const applications = new Set(rows.map((row) => row.application).filter((name) => name !== ''))
+	const unknown = rows.filter((row) => row.application === '')
+	const sum = (column: 'sessions' | 'bytes') => rows.reduce((total, row) => total + row[column], 0)
 	return {
-		from: row.clientGroup,
-		to: row.serverGroup,
-		applications: [...new Set([...(edge?.applications ?? []), ...application])].sort(),
-		ports: [...new Set([...(edge?.ports ?? []), ...port])].sort(),
-		action: gravest([edge?.action ?? row.action, row.action]),
-		sessions: (edge?.sessions ?? 0) + row.sessions,
-		bytes: (edge?.bytes ?? 0) + row.bytes,
-		firstAt: Math.min(edge?.firstAt ?? row.firstAt, row.firstAt),
-		lastAt: Math.max(edge?.lastAt ?? row.lastAt, row.lastAt),
+		from: rows[0]?.clientGroup ?? '',
+		to: rows[0]?.serverGroup ?? '',
+		applications: [...applications].sort(),
+		ports: [...new Set(unknown.map((row) => portText(row.protocol, row.serverPort)))].sort(),
+		action: gravest(recentActions(rows)),
+		sessions: sum('sessions'),
+		bytes: sum('bytes'),
+		firstAt: Math.min(...rows.map((row) => row.firstAt)),
+		lastAt: Math.max(...rows.map((row) => row.lastAt)),
 	}
+}
+
+/** A pair has a row for every action that its traffic ever had: those that still say something. */
+function recentActions(rows: readonly Row[]): string[] {
+	const newest = new Map<string, number>()
+	for (const row of rows) {
+		newest.set(trafficOf(row), Math.max(newest.get(trafficOf(row)) ?? 0, row.lastAt))
+	}
+	const newestOfAll = Math.max(...newest.values())
+	return rows
+		.filter((row) => row.lastAt > newestOfAll - RECENT_MS)
+		.filter((row) => !PASSING.has(row.action) || row.lastAt === newest.get(trafficOf(row)))
+		.map((row) => row.action)
+}
+
+/** What rows with different actions have in common. */
+function trafficOf({ protocol, application, serverPort }: Row): string {
+	return `${protocol} ${serverPort} ${application}`
 }
 
 async function readGroups(db: Db, names: ReadonlySet<string>): Promise<Graph['nodes']> {

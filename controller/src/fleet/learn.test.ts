@@ -110,10 +110,60 @@ describe('learning', () => {
 		])
 	})
 
-	test('learns no application on a port that is learned already', async () => {
-		await agent.send(session('web', 'api', { serverPort: 9000 }))
-		await agent.send(session('web', 'api', { serverPort: 9000, application: 'http' }))
-		expect(await learned()).toEqual(['rf.web.shop > rf.api.shop tcp/9000 any'])
+	test('lets a port go when its application is found, by the other end or by a later session', async () => {
+		await agent.send(
+			session('web', 'redis', { serverPort: 6379 }),
+			session('web', 'redis', { serverPort: 6379, application: 'redis', side: 'server' }),
+		)
+		expect(await learned()).toEqual(['rf.web.shop > rf.redis.shop any redis'])
+		await agent.send(
+			session('web', 'api', { serverPort: 9000 }),
+			session('web', 'api', { serverPort: 9001 }),
+		)
+		const [, rule] = await fleet.store.db.select().from(rules).orderBy(asc(rules.position))
+		const allowed = { action: 'allow', rule: String(rule?.id), application: 'http' } as const
+		await agent.send(session('web', 'api', { serverPort: 9000, ...allowed }))
+		expect((await learned()).sort()).toEqual([
+			'rf.web.shop > rf.api.shop any http',
+			'rf.web.shop > rf.api.shop tcp/9001 any',
+			'rf.web.shop > rf.redis.shop any redis',
+		])
+		await agent.send(session('web', 'api', { serverPort: 9001, ...allowed, application: 'tls' }))
+		expect((await learned()).sort()).toEqual([
+			'rf.web.shop > rf.api.shop any http,tls',
+			'rf.web.shop > rf.redis.shop any redis',
+		])
+	})
+
+	test('ends with the same rules in every order, when named and unnamed sessions go on', async () => {
+		const named = session('web', 'api', { application: 'http' })
+		const unnamed = session('web', 'api')
+		await agent.send(unnamed, named, unnamed, named)
+		await agent.send(
+			...[
+				session('web', 'redis', { application: 'http' }),
+				session('web', 'redis'),
+				session('web', 'redis', { application: 'http' }),
+			],
+		)
+		const of = async (to: string) => (await learned()).filter((rule) => rule.includes(`> rf.${to}`))
+		expect((await of('redis')).map((rule) => rule.replace('redis', 'api')).sort()).toEqual(
+			(await of('api')).sort(),
+		)
+	})
+
+	test.each([
+		['a rule of a user', '1', { isLearned: false }],
+		['a learned port that somebody switched off', '1', { isLearned: true, isEnabled: false }],
+		['a rule that is gone', '99', { isLearned: true, ports: ['tcp/81'] }],
+		['no rule of ours', 'x', { isLearned: true }],
+	])('learns nothing from what %s allowed', async (_, id, fields) => {
+		const ends = { fromGroup: 'rf.web.shop', toGroup: 'rf.api.shop' }
+		await addRule({ ...ends, ports: ['tcp/80'], ...fields })
+		const before = await learned()
+		const allowed = { action: 'allow', rule: id, application: 'http' } as const
+		await agent.send(session('web', 'api', allowed))
+		expect(await learned()).toEqual(before)
 	})
 
 	test('gives the same rules from the server’s report, the client’s, and both', async () => {

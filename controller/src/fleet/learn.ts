@@ -10,10 +10,12 @@ import { raiseGeneration } from './revisions.ts'
 import { coversSession, portName, type SessionTraits } from './rule-match.ts'
 import type { Work } from './work.ts'
 
-/** A session that was let through to be learned. */
+/** A session that was let through to be learned, or by a rule that may have to learn from it. */
 export interface Lesson extends SessionTraits {
 	readonly client: End
 	readonly server: End
+	/** The rule that allowed it. */
+	readonly allowedBy?: string | undefined
 }
 
 /** Learned rules come after all rules of users. */
@@ -27,7 +29,8 @@ type Rule = typeof rules.$inferSelect
 
 /**
  * Adds to the learned rules what these sessions need: between two groups one rule accumulates applications, and one
- * the ports whose application stayed unknown. Nothing is learned where a rule already decides, or where a group left discover.
+ * the ports whose application stayed unknown. A port gives way to the application that is found on it, be it by the report
+ * of the other end, or by a later session. Nothing is learned where a rule already decides, or where a group left discover.
  * @returns lessons that no rule could take any more
  */
 export async function learn(
@@ -35,7 +38,7 @@ export async function learn(
 	directory: Directory,
 	lessons: readonly Lesson[],
 ): Promise<readonly Lesson[]> {
-	const open = await inDiscover(work.tx, lessons)
+	const open = await inDiscover(work.tx, await withoutSettled(work.tx, lessons))
 	if (open.length === 0) return []
 	const custom = await readCustomGroups(work.tx)
 	const asked = open.map((lesson) => ({
@@ -47,6 +50,23 @@ export async function learn(
 	const refused = asked.filter((one) => !book.take(one)).map(({ lesson }) => lesson)
 	await book.write(work)
 	return refused
+}
+
+/** Of what a rule allowed only that teaches something which a learned port allowed. */
+async function withoutSettled(tx: Tx, lessons: readonly Lesson[]): Promise<Lesson[]> {
+	const asked = new Set(lessons.flatMap(({ allowedBy }) => allowedBy ?? []))
+	const rows =
+		asked.size === 0
+			? []
+			: await tx
+					.select({ id: rules.id })
+					.from(rules)
+					.where(
+						sql`${rules.id} in ${jsonList([...asked].map(Number).filter(Number.isSafeInteger))}
+							and ${rules.isLearned} = 1 and ${rules.applications} = '["any"]'`,
+					)
+	const ports = new Set(rows.map(({ id }) => String(id)))
+	return lessons.filter(({ allowedBy }) => allowedBy === undefined || ports.has(allowedBy))
 }
 
 /** Both ends must be in discover as far as they have a mode: what was learned before a change of mode is settled. */
@@ -100,6 +120,7 @@ interface LearnedRule {
 	readonly id: number | undefined
 	readonly from: string
 	readonly to: string
+	readonly isEnabled: boolean
 	ports: string[]
 	applications: string[]
 	isChanged: boolean
@@ -114,9 +135,10 @@ class RuleBook {
 		this.#rules = found.filter((rule) => !rule.isLearned)
 		this.#learned = found
 			.filter((rule) => rule.isLearned)
-			.map(({ id, fromGroup, toGroup, ports, applications }) => {
-				return { id, from: fromGroup, to: toGroup, ports, applications, isChanged: false }
-			})
+			.map(({ id, fromGroup, toGroup, isEnabled, ports, applications }) => ({
+				...{ id, from: fromGroup, to: toGroup, isEnabled, ports, applications },
+				isChanged: false,
+			}))
 	}
 
 	/** @returns false when the rule that should take it is full */
@@ -127,18 +149,23 @@ class RuleBook {
 		)
 		const pair = { from: lesson.client.group, to: lesson.server.group }
 		const known = this.#learned.filter((rule) => rule.from === pair.from && rule.to === pair.to)
-		if (isDecided || known.some((rule) => coversSession(rule, lesson))) return true
-		return lesson.application === ''
-			? this.#takePort(lesson, pair, known)
-			: this.#takeApplication(lesson.application, pair, known)
+		if (isDecided) return true
+		const covering = known.filter((rule) => coversSession(rule, lesson))
+		if (lesson.application === '') return covering.length > 0 || this.#takePort(lesson, pair, known)
+		if (covering.some((rule) => !isReplaceable(rule))) return true
+		for (const rule of covering) dropPort(rule, lesson)
+		// A report that comes late may tell of a port that is gone by now: its application is learned already, or again.
+		return this.#takeApplication(lesson.application, pair, known)
 	}
 
 	async write({ tx, now, after }: Work): Promise<void> {
 		const changed = this.#learned.filter((rule) => rule.isChanged)
 		if (changed.length === 0) return
 		for (const rule of changed) {
-			if (rule.id === undefined) await insertRule(tx, rule, now)
-			else await updateRule(tx, rule.id, rule, now)
+			if (rule.id === undefined) {
+				if (rule.ports.length > 0) await insertRule(tx, rule, now)
+			} else if (rule.ports.length > 0) await updateRule(tx, rule.id, rule, now)
+			else await tx.delete(rules).where(eq(rules.id, rule.id))
 		}
 		await raiseGeneration(tx, 'policy')
 		after.documentsChanged = true
@@ -163,8 +190,8 @@ class RuleBook {
 		return true
 	}
 
-	#add(rule: Omit<LearnedRule, 'id' | 'isChanged'>): true {
-		this.#learned.push({ ...rule, id: undefined, isChanged: true })
+	#add(rule: Omit<LearnedRule, 'id' | 'isEnabled' | 'isChanged'>): true {
+		this.#learned.push({ ...rule, id: undefined, isEnabled: true, isChanged: true })
 		return true
 	}
 }
@@ -172,6 +199,17 @@ class RuleBook {
 interface Pair {
 	readonly from: string
 	readonly to: string
+}
+
+/** A rule of learned ports. One that somebody switched off, or a rule of applications, settles what it covers. */
+function isReplaceable({ isEnabled, applications }: LearnedRule): boolean {
+	return isEnabled && applications.includes('any')
+}
+
+function dropPort(rule: LearnedRule, lesson: Lesson): void {
+	const port = portName(lesson)
+	rule.ports = rule.ports.filter((range) => range !== port)
+	rule.isChanged = true
 }
 
 async function insertRule(tx: Tx, rule: LearnedRule, now: number): Promise<void> {

@@ -4,13 +4,11 @@ import { DOCUMENTS, type DocumentName } from '@ringfence/shared/contract/topics'
 import { and, asc, count, eq, gt, or, sql } from 'drizzle-orm'
 import { jsonList } from '../db/json-list.ts'
 import { nodeDocuments, nodes } from '../db/schema.ts'
-import { type Act, recordAudit } from './audits.ts'
 import { ensureCluster } from './cluster.ts'
 import { readGeneration } from './documents.ts'
 import type { Fleet } from './fleet.ts'
-import { removeNode } from './nodes.ts'
 import { mapPage, type Page, type PageRequest, readCursor, rowsWanted, toPage } from './paging.ts'
-import { type Expected, requireRow } from './refusal.ts'
+import { requireRow } from './refusal.ts'
 
 type NodeRow = typeof nodes.$inferSelect
 type DocumentRow = typeof nodeDocuments.$inferSelect
@@ -63,20 +61,6 @@ export async function getNode(fleet: Fleet, id: string): Promise<NodeResource> {
 	const node = requireRow(row, 'node', '*')
 	const documents = await db.select().from(nodeDocuments).where(eq(nodeDocuments.nodeId, id))
 	return toResource(node, documents, await readWanted(fleet))
-}
-
-/** Removes a node and takes its account at the broker away: its agent has to enrol anew. */
-export async function deleteNode(
-	fleet: Fleet,
-	act: Act,
-	{ id, expected }: { readonly id: string; readonly expected: Expected },
-): Promise<void> {
-	const before = requireRow(await getNode(fleet, id), 'node', expected)
-	await removeNode(fleet, id)
-	const { name } = before
-	await fleet.store.write((tx) =>
-		recordAudit(tx, act, { action: 'node.delete', target: `node:${id}`, before: { name } }),
-	)
 }
 
 /** How far the newest generation of each document has come over the fleet. */

@@ -1,12 +1,22 @@
 import type { DocumentStatus, Hello, Presence } from '@ringfence/shared/contract/messages'
-import { and, eq, sql } from 'drizzle-orm'
-import { addresses, ingestCursors, nodeDocuments, nodes, workloads } from '../db/schema.ts'
+import type { DocumentName } from '@ringfence/shared/contract/topics'
+import { and, eq, like, sql } from 'drizzle-orm'
+import {
+	addresses,
+	ingestCursors,
+	nodeDocuments,
+	nodes,
+	settings,
+	workloads,
+} from '../db/schema.ts'
 import { globalAddresses, readFleetNetworks, replaceAddresses } from './addresses.ts'
+import { type Act, recordAudit } from './audits.ts'
 import type { Fleet } from './fleet.ts'
 import { takeResolved } from './held.ts'
 import { markEmptyGroups } from './learned-groups.ts'
+import { outrun } from './outrun.ts'
 import { raiseEvents } from './raise-events.ts'
-import { Refusal } from './refusal.ts'
+import { type Expected, requireRow } from './refusal.ts'
 import { raiseGeneration } from './revisions.ts'
 import { takeHeld } from './take-records.ts'
 import { runWork, type Work } from './work.ts'
@@ -49,6 +59,7 @@ export async function takeHello(work: Work, node: NodeRow, message: Hello): Prom
 		})
 		.where(eq(nodes.id, node.id))
 	await keepApplied(work, node.id, message)
+	await outrun(work, node, message.applied)
 	const owned = globalAddresses(facts.interfaces)
 	const changes = await replaceAddresses(tx, 'node', new Map([[node.id, owned]]))
 	await raiseFor(work, changes)
@@ -68,18 +79,21 @@ export async function raiseFor(
 	after.documentsChanged ||= changes.hasChanged || changes.hasNewNetworks
 }
 
-/** Takes what became of a desired document. A refusal is shown to people. */
+/**
+ * Takes what became of a desired document. A refusal is shown to people, once: the broker retains the last status, and
+ * tells it again whenever a controller connects.
+ */
 export async function takeStatus(work: Work, node: NodeRow, status: DocumentStatus): Promise<void> {
 	const { document, epoch, generation, state, at } = status
-	await keepDocument(work, node.id, {
-		document,
-		epoch,
-		generation,
-		state,
-		why: status.why ?? null,
-		at,
-	})
-	if (state === 'applied') return
+	const why = status.why ?? null
+	const known = await findDocument(work, node.id, document)
+	const isRepeated = known?.state === state && known.at === at && known.why === why
+	if (isRepeated && known.epoch === epoch && known.generation === generation) return
+	await keepDocument(work, node.id, { document, epoch, generation, state, why, at })
+	if (state === 'applied') {
+		await outrun(work, node, [{ document, epoch, generation }])
+		return
+	}
 	await raiseEvents(work, [
 		{
 			kind: 'agent',
@@ -119,14 +133,22 @@ export async function takeRejected(
 	])
 }
 
+/** Nodes whose removal the broker does not know of yet, in `settings`. */
+const REMOVED_KEYS = 'removed.'
+
 /**
- * Removes a node with its account, workloads and addresses. Its conversations and events stay until they age.
- * @throws Refusal `not-found`
+ * Removes a node with its workloads and addresses, and its account at the broker. Its conversations and events stay until they
+ * age. A broker that is away hears of it later: see `revokeRemoved`.
+ * @throws Refusal `not-found` or `stale`
  */
-export async function removeNode(fleet: Fleet, id: string): Promise<void> {
+export async function removeNode(
+	fleet: Fleet,
+	act: Act,
+	{ id, expected }: { readonly id: string; readonly expected: Expected },
+): Promise<void> {
 	await runWork(fleet, async (work) => {
 		const { tx, now, after } = work
-		if (!(await findNode(work, id))) throw new Refusal('not-found', 'There is no such node.')
+		const { name } = requireRow(await findNode(work, id), 'node', expected)
 		const networks = await readFleetNetworks(tx)
 		await tx.delete(addresses).where(
 			sql`(${addresses.ownerKind} = 'node' and ${addresses.ownerId} = ${id}) or
@@ -136,21 +158,39 @@ export async function removeNode(fleet: Fleet, id: string): Promise<void> {
 		await tx.delete(workloads).where(eq(workloads.nodeId, id))
 		await tx.delete(ingestCursors).where(eq(ingestCursors.nodeId, id))
 		await tx.delete(nodes).where(eq(nodes.id, id))
+		await tx.insert(settings).values({ key: REMOVED_KEYS + id, value: now })
 		await markEmptyGroups(tx, now)
 		await raiseGeneration(tx, 'addresses')
 		if ((await readFleetNetworks(tx)).length !== networks.length)
 			await raiseGeneration(tx, 'policy')
+		await recordAudit(tx, act, { action: 'node.delete', target: `node:${id}`, before: { name } })
 		after.documentsChanged = true
 	})
-	await fleet.brokerAccounts.revoke(id)
+	await revokeRemoved(fleet)
+}
+
+/** Takes the accounts of removed nodes away; what the broker does not take stays for the next call. */
+export async function revokeRemoved(fleet: Fleet): Promise<void> {
+	const { store, brokerAccounts, log } = fleet
+	const rows = await store.db
+		.select({ key: settings.key })
+		.from(settings)
+		.where(like(settings.key, `${REMOVED_KEYS}%`))
+	for (const { key } of rows) {
+		const node = key.slice(REMOVED_KEYS.length)
+		try {
+			await brokerAccounts.revoke(node)
+		} catch (error) {
+			log('warn', 'the broker still knows a removed node', { node, why: String(error) })
+			return
+		}
+		await store.write((tx) => tx.delete(settings).where(eq(settings.key, key)))
+	}
 }
 
 async function keepApplied(work: Work, nodeId: string, { applied }: Hello): Promise<void> {
 	for (const { document, epoch, generation } of applied) {
-		const [row] = await work.tx
-			.select()
-			.from(nodeDocuments)
-			.where(and(eq(nodeDocuments.nodeId, nodeId), eq(nodeDocuments.document, document)))
+		const row = await findDocument(work, nodeId, document)
 		// What is in force does not undo the news that a later version was refused.
 		const isRefusedLater =
 			row?.state === 'rejected' && row.epoch === epoch && row.generation > generation
@@ -165,6 +205,18 @@ async function keepApplied(work: Work, nodeId: string, { applied }: Hello): Prom
 			at,
 		})
 	}
+}
+
+async function findDocument(
+	{ tx }: Work,
+	nodeId: string,
+	document: DocumentName,
+): Promise<typeof nodeDocuments.$inferSelect | undefined> {
+	const [row] = await tx
+		.select()
+		.from(nodeDocuments)
+		.where(and(eq(nodeDocuments.nodeId, nodeId), eq(nodeDocuments.document, document)))
+	return row
 }
 
 async function keepDocument(

@@ -3,8 +3,9 @@ import type { AddressInfo } from 'node:net'
 import { Webhook } from 'standardwebhooks'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { outbox, webhooks } from '../db/schema.ts'
+import { ageOut } from './aging.ts'
 import { ATTEMPTS_MAX, nextAttemptAt } from './attempt.ts'
-import { DUE_MAX, deliverDue, enqueueDeliveries, pruneOutbox } from './outbox.ts'
+import { DUE_MAX, deliverDue, enqueueDeliveries } from './outbox.ts'
 import {
 	joinAgent,
 	openTestFleet,
@@ -269,6 +270,32 @@ test('a delivery whose controller died is made by another after its lease', asyn
 	expect(receiver.requests).toHaveLength(1)
 })
 
+test('a long queue costs an attempt no more than a short one', async () => {
+	const hooks = [await hook(), await hook({ name: 'other' })]
+	const due = { eventId: '', body: '{}', state: 'due' as const }
+	const at = { nextAt: START_MS, createdAt: START_MS }
+	await fleet.store.write(async (tx) => {
+		for (let i = 0; i < DUE_MAX; i += 500) {
+			const made = Array.from({ length: 500 }, (_, n) => `m${String(i + n).padStart(5, '0')}`)
+			for (const { id: webhookId } of hooks)
+				await tx
+					.insert(outbox)
+					.values(made.map((id) => ({ id: `${id}-${webhookId}`, webhookId, ...due, ...at })))
+		}
+	})
+	receiver.hold()
+	const began = performance.now()
+	const call = deliverDue(fleet)
+	await receiver.arrived(8)
+	// Looking at the queue once for each of its rows takes a minute.
+	expect(performance.now() - began).toBeLessThan(2000)
+	const ids = receiver.requests.map(({ headers }) => String(headers['webhook-id']).slice(0, 6))
+	expect(ids.sort()).toEqual(['m00000', 'm00001', 'm00002', 'm00003'].flatMap((id) => [id, id]))
+	await fleet.store.write((tx) => tx.update(webhooks).set({ isEnabled: false }))
+	receiver.release()
+	await call
+})
+
 test('old deliveries are forgotten, but none that is still due', async () => {
 	await hook()
 	await enqueue(event({ id: 'e1' }))
@@ -276,11 +303,11 @@ test('old deliveries are forgotten, but none that is still due', async () => {
 	receiver.status = 500
 	await enqueue(event({ id: 'e2' }))
 	await deliverDue(fleet)
-	const until = fleet.time.now + 1
-	expect(await fleet.store.write((tx) => pruneOutbox(tx, until))).toBe(1)
+	fleet.time.now += 14 * 24 * HOUR_MS
+	expect(await ageOut(fleet)).toMatchObject({ outbox: 1 })
 	expect(await rows()).toMatchObject([{ eventId: 'e2', state: 'due' }])
 	await fleet.store.write((tx) => tx.update(webhooks).set({ isEnabled: false }))
-	expect(await fleet.store.write((tx) => pruneOutbox(tx, until))).toBe(1)
+	expect(await ageOut(fleet)).toMatchObject({ outbox: 1 })
 })
 
 function act() {
@@ -299,7 +326,7 @@ async function join(): Promise<TestAgent> {
 }
 
 function enqueue(row: EventRow = event()): Promise<number> {
-	return fleet.store.write((tx) => enqueueDeliveries(tx, row, fleet.time.now))
+	return fleet.store.write((tx) => enqueueDeliveries(tx, [row], fleet.time.now))
 }
 
 function event(more: Partial<EventRow> = {}): EventRow {

@@ -1,7 +1,7 @@
 import { SEVERITIES, type Severity } from '@ringfence/shared/contract/telemetry'
-import { and, count, eq, inArray, lte, sql } from 'drizzle-orm'
+import { and, asc, count, eq, gt, inArray, lte, type SQL, sql } from 'drizzle-orm'
 import { outbox, webhooks } from '../db/schema.ts'
-import type { Tx } from '../db/store.ts'
+import type { Db, Tx } from '../db/store.ts'
 import { attempt, nextAttemptAt, type Outcome } from './attempt.ts'
 import { recordAudit } from './audits.ts'
 import type { Fleet } from './fleet.ts'
@@ -37,16 +37,21 @@ const TYPES: Readonly<Record<string, string>> = {
 }
 
 /**
- * Queues an event for every webhook that wants it; call it in the transaction that writes the event, and
- * `changes.outboxChanged()` after the commit.
- * @returns how many were queued
+ * Queues events for every webhook that wants them; call it in the transaction that writes the events, and
+ * `changes.outboxChanged()` after the commit. Looks at each queue once, however many events there are.
+ * @returns how many deliveries were queued
  */
-export async function enqueueDeliveries(tx: Tx, event: EventRow, now: number): Promise<number> {
+export async function enqueueDeliveries(
+	tx: Tx,
+	events: readonly EventRow[],
+	now: number,
+): Promise<number> {
+	if (events.length === 0) return 0
 	const enabled = await tx.select().from(webhooks).where(eq(webhooks.isEnabled, true))
 	let queued = 0
-	for (const webhook of enabled.filter((candidate) => isWanted(candidate, event))) {
-		const isQueued = await queueWithin(tx, webhook.id, event, now)
-		if (isQueued) queued++
+	for (const webhook of enabled) {
+		const wanted = events.filter((event) => isWanted(webhook, event))
+		if (wanted.length > 0) queued += await queueWithin(tx, webhook.id, wanted, now)
 	}
 	return queued
 }
@@ -65,20 +70,28 @@ interface Claimed {
  * @returns when the next one is due; undefined when none waits
  */
 export async function deliverDue(fleet: Fleet): Promise<number | undefined> {
-	await deliverClaimed(fleet)
+	const running = new Set<Promise<void>>()
+	const failures: unknown[] = []
+	for (;;) {
+		const claimed = failures.length === 0 ? await claim(fleet) : []
+		for (const one of claimed) {
+			const attempted: Promise<void> = deliver(fleet, one)
+				.catch((error: unknown) => void failures.push(error))
+				.finally(() => running.delete(attempted))
+			running.add(attempted)
+		}
+		if (running.size === 0) break
+		// Each end of an attempt may make another possible, so a slow receiver holds up no other.
+		await Promise.race(running)
+	}
+	// What could not be written down is tried again, under the same id, when its lease has ended.
+	if (failures.length > 0) throw failures[0]
 	return nextDue(fleet)
 }
 
-/** Each end of an attempt claims what has become possible, so that a slow receiver holds up no other. */
-async function deliverClaimed(fleet: Fleet): Promise<void> {
-	const claimed = await claim(fleet)
-	await Promise.all(
-		claimed.map(async (one) => {
-			const outcome = await attempt(one.webhook, one.delivery, fleet.clock.now())
-			await recordOutcome(fleet, one, outcome)
-			await deliverClaimed(fleet)
-		}),
-	)
+async function deliver(fleet: Fleet, claimed: Claimed): Promise<void> {
+	const outcome = await attempt(claimed.webhook, claimed.delivery, fleet.clock.now())
+	await recordOutcome(fleet, claimed, outcome)
 }
 
 export interface Message {
@@ -105,16 +118,10 @@ export async function queueMessage(tx: Tx, message: Message): Promise<OutboxRow>
 	return made
 }
 
-/** Forgets deliveries that ended before `until`, and those that waited for a disabled webhook all that time. */
-export async function pruneOutbox(tx: Tx, until: number): Promise<number> {
-	const { rowsAffected } = await tx.delete(outbox).where(
-		and(
-			lte(outbox.createdAt, until),
-			sql`(${outbox.state} <> 'due' or ${outbox.webhookId} in (
-					select ${webhooks.id} from ${webhooks} where ${webhooks.isEnabled} = 0))`,
-		),
-	)
-	return rowsAffected
+/** Deliveries that ended before `until`, and those that waited for a disabled webhook all that time: nobody misses them. */
+export function isForgotten(until: number): SQL {
+	return sql`created_at <= ${until} and (state <> 'due' or webhook_id in
+		(select id from webhooks where is_enabled = 0))`
 }
 
 function isWanted(webhook: typeof webhooks.$inferSelect, event: EventRow): boolean {
@@ -126,59 +133,84 @@ function rank(severity: Severity): number {
 	return SEVERITIES.indexOf(severity)
 }
 
+/** @returns how many there was room for; the rest is counted as dropped */
 async function queueWithin(
 	tx: Tx,
 	webhookId: string,
-	event: EventRow,
+	events: readonly EventRow[],
 	now: number,
-): Promise<boolean> {
-	const [waiting] = await tx
-		.select({ due: count() })
-		.from(outbox)
-		.where(and(eq(outbox.webhookId, webhookId), eq(outbox.state, 'due')))
-	if (waiting && waiting.due >= DUE_MAX) {
+): Promise<number> {
+	const waiting = await tx.$count(
+		outbox,
+		and(eq(outbox.webhookId, webhookId), eq(outbox.state, 'due')),
+	)
+	const taken = events.slice(0, Math.max(DUE_MAX - waiting, 0))
+	for (const event of taken) {
+		const type = TYPES[event.kind] ?? `event.${event.kind}`
+		const data = dataOf(event)
+		await queueMessage(tx, { webhookId, eventId: event.id, type, at: event.at, now, data })
+	}
+	const dropped = events.length - taken.length
+	if (dropped > 0) {
 		await tx
 			.update(webhooks)
-			.set({ dropped: sql`${webhooks.dropped} + 1` })
+			.set({ dropped: sql`${webhooks.dropped} + ${dropped}` })
 			.where(eq(webhooks.id, webhookId))
-		return false
 	}
-	const type = TYPES[event.kind] ?? `event.${event.kind}`
-	const data = dataOf(event)
-	await queueMessage(tx, { webhookId, eventId: event.id, type, at: event.at, now, data })
-	return true
+	return taken.length
 }
 
-/** Takes what is due and leaves each webhook its number of attempts at a time. */
+/** Takes what is due, oldest first, and leaves each webhook its number of attempts at a time. */
 async function claim(fleet: Fleet): Promise<Claimed[]> {
 	const now = fleet.clock.now()
 	return fleet.store.write(async (tx) => {
-		const ids = await tx.all<{ id: string }>(sql`
-			select id from (
-				select o.id, o.next_at,
-					row_number() over (partition by o.webhook_id order by o.next_at, o.id) as place,
-					(select count(*) from outbox as l
-						where l.webhook_id = o.webhook_id and l.state = 'due' and l.leased_until > ${now}) as busy
-				from outbox as o join webhooks as w on w.id = o.webhook_id
-				where o.state = 'due' and o.next_at <= ${now} and coalesce(o.leased_until, 0) <= ${now}
-					and w.is_enabled = 1
-			) where place + busy <= ${CONCURRENT_MAX} order by next_at`)
-		if (ids.length === 0) return []
-		const claimed = inArray(
-			outbox.id,
-			ids.map(({ id }) => id),
-		)
+		const leased = await readLeased(tx, now)
+		const claimed: Claimed[] = []
+		for (const webhook of await tx.select().from(webhooks).where(eq(webhooks.isEnabled, true))) {
+			const free = CONCURRENT_MAX - (leased.get(webhook.id)?.count ?? 0)
+			if (free <= 0) continue
+			const deliveries = await tx
+				.select()
+				.from(outbox)
+				.where(and(isFree(webhook.id, now), lte(outbox.nextAt, now)))
+				.orderBy(asc(outbox.nextAt), asc(outbox.id))
+				.limit(free)
+			claimed.push(...deliveries.map((delivery) => ({ delivery, webhook })))
+		}
+		if (claimed.length === 0) return []
+		const ids = claimed.map(({ delivery }) => delivery.id)
 		await tx
 			.update(outbox)
 			.set({ leasedUntil: now + LEASE_MS })
-			.where(claimed)
-		const rows = await tx
-			.select()
-			.from(outbox)
-			.innerJoin(webhooks, eq(webhooks.id, outbox.webhookId))
-			.where(claimed)
-		return rows.map((row) => ({ delivery: row.outbox, webhook: row.webhooks }))
+			.where(inArray(outbox.id, ids))
+		return claimed
 	})
+}
+
+/** Due and with nobody: what the index `outbox_due` holds in order. */
+function isFree(webhookId: string, now: number): SQL | undefined {
+	return and(
+		eq(outbox.webhookId, webhookId),
+		sql`${outbox.state} = 'due'`,
+		sql`coalesce(${outbox.leasedUntil}, 0) <= ${now}`,
+	)
+}
+
+/** Attempts under way by webhook, and when the first of their leases ends. */
+async function readLeased(
+	db: Db | Tx,
+	now: number,
+): Promise<ReadonlyMap<string, { readonly count: number; readonly until: number }>> {
+	const rows = await db
+		.select({
+			id: outbox.webhookId,
+			count: count(),
+			until: sql<number>`min(${outbox.leasedUntil})`,
+		})
+		.from(outbox)
+		.where(gt(outbox.leasedUntil, now))
+		.groupBy(outbox.webhookId)
+	return new Map(rows.map(({ id, ...leases }) => [id, leases]))
 }
 
 async function recordOutcome(
@@ -245,23 +277,27 @@ async function recordFailure(
 }
 
 /** The first moment at which `claim` finds something, as things stand. */
-async function nextDue(fleet: Fleet): Promise<number | undefined> {
-	const now = fleet.clock.now()
-	const rows = await fleet.store.db.all<{
-		leased: number
-		lease: number | null
-		free: number | null
-	}>(
-		sql`select
-				count(case when o.leased_until > ${now} then 1 end) as leased,
-				min(case when o.leased_until > ${now} then o.leased_until end) as lease,
-				min(case when coalesce(o.leased_until, 0) <= ${now} then o.next_at end) as free
-			from outbox as o join webhooks as w on w.id = o.webhook_id
-			where o.state = 'due' and w.is_enabled = 1 group by o.webhook_id`,
-	)
-	const times = rows.flatMap(({ leased, lease, free }) =>
-		(leased >= CONCURRENT_MAX ? [lease] : [lease, free]).filter((time) => time !== null),
-	)
+async function nextDue({ store, clock }: Fleet): Promise<number | undefined> {
+	const now = clock.now()
+	const { db } = store
+	const leased = await readLeased(db, now)
+	const enabled = await db
+		.select({ id: webhooks.id })
+		.from(webhooks)
+		.where(eq(webhooks.isEnabled, true))
+	const times: number[] = []
+	for (const { id } of enabled) {
+		const its = leased.get(id)
+		if (its) times.push(its.until)
+		if (its && its.count >= CONCURRENT_MAX) continue
+		const [first] = await db
+			.select({ nextAt: outbox.nextAt })
+			.from(outbox)
+			.where(isFree(id, now))
+			.orderBy(asc(outbox.nextAt))
+			.limit(1)
+		if (first) times.push(first.nextAt)
+	}
 	return times.length > 0 ? Math.min(...times) : undefined
 }
 

@@ -11,7 +11,7 @@ import { agentTopics, type DocumentName } from '@ringfence/shared/contract/topic
 import { eq } from 'drizzle-orm'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { groups, rules } from '../db/schema.ts'
-import { ensureCluster } from './cluster.ts'
+import { ensureCluster, raiseEpoch } from './cluster.ts'
 import { createPublisher, type Publisher } from './publisher.ts'
 import { raiseGeneration } from './revisions.ts'
 import { fromBase64 } from './secrets.ts'
@@ -299,6 +299,59 @@ describe('publishing', () => {
 		vi.advanceTimersByTime(1000)
 		await publisher.settled()
 		expect((await receive('n-1', 'policy')).entries.size).toBe(2502)
+	})
+
+	test('clears the shards that a document has no more, also those of an earlier run', async () => {
+		await joinAgent(fleet, 'n-1')
+		await addRules(2000)
+		await publisher.publishAll()
+		const { head } = await receive('n-1', 'policy')
+		expect(head.shards.length).toBeGreaterThan(2)
+		await fleet.store.write(async (tx) => {
+			await tx.delete(rules)
+			await raiseGeneration(tx, 'policy')
+		})
+		const restarted = createPublisher(fleet)
+		await restarted.publishAll()
+		const left = [...(await retained('n-1'))]
+			.filter(([topic, payload]) => topic.startsWith('policy/') && payload.length > 0)
+			.map(([topic]) => topic)
+		expect(left.sort()).toEqual(['policy/0', 'policy/head'])
+		const count = fleet.published.length
+		await restarted.publishAll()
+		const cleared = fleet.published.slice(count).filter(({ payload }) => payload.length === 0)
+		expect(cleared).toHaveLength(head.shards.length - 1)
+		await restarted.close()
+	})
+
+	test('brings every head again, and no shard, when a new epoch begins', async () => {
+		await joinAgent(fleet, 'n-1')
+		await publisher.publishAll()
+		const before = fleet.published.length
+		await fleet.store.write((tx) => raiseEpoch(tx, START_MS + 1, START_MS))
+		publisher.changed()
+		await vi.waitFor(() => expect(fleet.published).toHaveLength(before + 2))
+		expect((await receive('n-1', 'policy')).head.epoch).toBe(START_MS + 1)
+		expect((await receive('n-1', 'addresses')).head.epoch).toBe(START_MS + 1)
+	})
+
+	test('brings the others theirs when the broker refuses what is for one node', async () => {
+		const ids = Array.from({ length: 40 }, (_, i) => `n-${i}`)
+		for (const id of ids) await joinAgent(fleet, id)
+		const refusing: TestFleet = {
+			...fleet,
+			bus: {
+				publish: async (topic, payload, how) => {
+					if (topic.includes('/n-0/')) throw Object.assign(new Error('no'), { code: 'refused' })
+					await fleet.bus.publish(topic, payload, how)
+				},
+			},
+		}
+		const other = createPublisher(refusing)
+		await other.publishAll()
+		await other.close()
+		const heads = fleet.published.filter(({ topic }) => topic.endsWith('policy/head'))
+		expect(heads).toHaveLength(ids.length - 1)
 	})
 
 	test('trusts nothing that it remembers when another controller has published meanwhile', async () => {

@@ -47,6 +47,8 @@ interface MadeDocument {
 	readonly document: DocumentName
 	readonly generation: number
 	readonly shards: readonly Shard[]
+	/** The most shards that it ever had: brokers may retain so many. */
+	readonly shardsMax: number
 }
 
 interface NodeRow {
@@ -58,7 +60,8 @@ interface NodeRow {
 interface Published {
 	/** Hello that it came after: a new one asks for everything. */
 	readonly helloAt: number | null
-	readonly generations: Map<DocumentName, number>
+	/** `<epoch>.<generation>` of the head. */
+	readonly heads: Map<DocumentName, string>
 	readonly digests: Map<string, string>
 }
 
@@ -66,6 +69,7 @@ class RetainedPublisher implements Publisher {
 	readonly #fleet: Fleet
 	readonly #self = randomHex(8)
 	#published = new Map<string, Published>()
+	#epoch: number | undefined
 	#made = new Map<DocumentName, MadeDocument>()
 	#timer: ReturnType<typeof setTimeout> | undefined
 	#retryMs = RETRY_MS_MIN
@@ -134,6 +138,7 @@ class RetainedPublisher implements Publisher {
 		const { store, clock } = this.#fleet
 		this.#lastRoundAt = clock.now()
 		const cluster = await ensureCluster(this.#fleet)
+		this.#noteEpoch(cluster.epoch)
 		await this.#takeTurn()
 		const documents: MadeDocument[] = []
 		for (const document of DOCUMENTS) documents.push(await this.#make(document))
@@ -145,6 +150,14 @@ class RetainedPublisher implements Publisher {
 			published.set(node.id, publication.state)
 			for (const made of documents) await publication.publish(made)
 		})
+	}
+
+	#noteEpoch(epoch: number): void {
+		if (this.#epoch !== undefined && epoch !== this.#epoch) {
+			const before = this.#epoch
+			this.#fleet.log('warn', 'a new epoch: every document is published anew', { epoch, before })
+		}
+		this.#epoch = epoch
 	}
 
 	async #takeTurn(): Promise<void> {
@@ -160,6 +173,22 @@ class RetainedPublisher implements Publisher {
 		})
 	}
 
+	/** Writes down how many shards there will be before the first is published. @returns the most there ever were */
+	async #noteShards(document: DocumentName, shards: number): Promise<number> {
+		const { store } = this.#fleet
+		const key = shardsKey(document)
+		const [row] = await store.db.select().from(settings).where(eq(settings.key, key))
+		const most = Number(row?.value ?? 0)
+		if (shards <= most) return most
+		await store.write(async (tx) => {
+			await tx
+				.insert(settings)
+				.values({ key, value: shards })
+				.onConflictDoUpdate({ target: settings.key, set: { value: shards } })
+		})
+		return shards
+	}
+
 	/** The same bytes for every node, made once for each generation. */
 	async #make(document: DocumentName): Promise<MadeDocument> {
 		const { db } = this.#fleet.store
@@ -167,17 +196,27 @@ class RetainedPublisher implements Publisher {
 		if (last && last.generation === (await readGeneration(db, document))) return last
 		const { generation, entries, truncated } = await readDocument(db, document)
 		if (truncated !== undefined) this.#fleet.log('error', truncated, { document })
-		const made = { document, generation, shards: await makeShards(entries) }
+		const shards = await makeShards(entries)
+		const shardsMax = await this.#noteShards(document, shards.length)
+		const made = { document, generation, shards, shardsMax }
 		this.#made.set(document, made)
 		return made
 	}
 }
 
+/** Where the number of shards is kept that brokers may retain of a document, in `settings`. */
+function shardsKey(document: DocumentName): string {
+	return `shards.${document}`
+}
+
 function before(published: ReadonlyMap<string, Published>, node: NodeRow): Published {
 	const known = published.get(node.id)
 	if (known && known.helloAt === node.helloAt) return known
-	return { helloAt: node.helloAt, generations: new Map(), digests: new Map() }
+	return { helloAt: node.helloAt, heads: new Map(), digests: new Map() }
 }
+
+/** In place of a digest: the broker retains nothing there. */
+const CLEARED = ''
 
 /** Documents of one node on their way. */
 class Publication {
@@ -194,26 +233,38 @@ class Publication {
 	}
 
 	/** Shards first, then the head that names them: nobody sees a head whose shards are not there. */
-	async publish({ document, generation, shards }: MadeDocument): Promise<void> {
+	async publish(made: MadeDocument): Promise<void> {
+		const { document, generation, shards } = made
 		const topics = agentTopics(this.#cluster.id, this.#node)
 		const changed = shards
 			.map(({ bytes, sha256 }, index) => ({ bytes, sha256, topic: topics.shard(document, index) }))
 			.filter(({ topic, sha256 }) => this.state.digests.get(topic) !== sha256)
-		if (changed.length === 0 && this.state.generations.get(document) === generation) return
+		const version = `${this.#cluster.epoch}.${generation}`
+		if (changed.length === 0 && this.state.heads.get(document) === version) return
 		// Until it is known what the broker has, nothing is taken to be there.
-		this.state.generations.delete(document)
-		await Promise.all(
-			changed.map(async ({ topic, bytes, sha256 }) => {
-				this.state.digests.delete(topic)
-				await this.#fleet.bus.publish(topic, bytes, { isRetained: true })
-				this.state.digests.set(topic, sha256)
-			}),
-		)
-		const head = await this.#sign({ document, generation, shards })
-		await this.#fleet.bus.publish(topics.head(document), await encodeMessage(head), {
-			isRetained: true,
-		})
-		this.state.generations.set(document, generation)
+		this.state.heads.delete(document)
+		await Promise.all(changed.map((shard) => this.#retain(shard)))
+		const head = await encodeMessage(await this.#sign(made))
+		await this.#fleet.bus.publish(topics.head(document), head, { isRetained: true })
+		await this.#clearBeyond(made)
+		this.state.heads.set(document, version)
+	}
+
+	async #retain({ topic, bytes, sha256 }: Shard & { readonly topic: string }): Promise<void> {
+		this.state.digests.delete(topic)
+		await this.#fleet.bus.publish(topic, bytes, { isRetained: true })
+		this.state.digests.set(topic, sha256)
+	}
+
+	/** Clears what a broker retains of a time with more shards: an empty message does (MQTT 3.1.1 §3.3.1.3). */
+	async #clearBeyond({ document, shards, shardsMax }: MadeDocument): Promise<void> {
+		const topics = agentTopics(this.#cluster.id, this.#node)
+		for (let index = shards.length; index < shardsMax; index++) {
+			const topic = topics.shard(document, index)
+			if (this.state.digests.get(topic) !== CLEARED) {
+				await this.#retain({ topic, bytes: new Uint8Array(), sha256: CLEARED })
+			}
+		}
 	}
 
 	async #sign({ document, generation, shards }: MadeDocument): Promise<SignedHead> {
@@ -233,7 +284,10 @@ class Publication {
 	}
 }
 
-/** Works on some items at a time; stops at the first failure, when those under way have ended. */
+/**
+ * Works on some items at a time. What the broker refuses concerns one item, and the others go on; any other failure concerns
+ * all, and stops when those under way have ended. Either is thrown at the end.
+ */
 async function forEachParallel<Item>(
 	items: readonly Item[],
 	work: (item: Item) => Promise<void>,
@@ -246,10 +300,14 @@ async function forEachParallel<Item>(
 				await work(item)
 			} catch (error) {
 				failure = error
-				queue.length = 0
+				if (!isRefusal(error)) queue.length = 0
 			}
 		}
 	}
 	await Promise.all(Array.from({ length: PARALLEL_NODES }, worker))
 	if (failure !== undefined) throw failure
+}
+
+function isRefusal(error: unknown): boolean {
+	return error instanceof Error && 'code' in error && error.code === 'refused'
 }

@@ -1,6 +1,5 @@
 import type { Severity } from '@ringfence/shared/contract/telemetry'
 import { eq, sql } from 'drizzle-orm'
-import { jsonList } from '../db/json-list.ts'
 import { events } from '../db/schema.ts'
 import { addBounded } from './conversation-sums.ts'
 import type { End, NodeName } from './directory.ts'
@@ -103,23 +102,24 @@ export async function raiseEvents(work: Work, reports: readonly Report[]): Promi
 	for (let start = 0; start < rows.length; start += ROWS_PER_STATEMENT) {
 		await tx.insert(events).values(rows.slice(start, start + ROWS_PER_STATEMENT))
 	}
-	for (const row of rows) {
-		if ((await enqueueDeliveries(tx, row, now)) > 0) after.outboxChanged = true
-		after.events.push(row)
-	}
+	if ((await enqueueDeliveries(tx, rows, now)) > 0) after.outboxChanged = true
+	after.events.push(...rows)
 }
 
+/** Events that a report may belong to: near in time to one with its key, so that no clock makes us read all there are. */
 async function readRecent(
 	{ tx }: Work,
 	keyed: readonly { readonly key: string; readonly at: number }[],
 ): Promise<EventRow[]> {
-	const oldest = keyed.reduce((least, { at }) => Math.min(least, at), Number.POSITIVE_INFINITY)
+	const pairs = JSON.stringify(keyed.map(({ key, at }) => [key, at]))
 	return tx
 		.select()
 		.from(events)
 		.where(
-			sql`${events.dedupeKey} in ${jsonList(new Set(keyed.map(({ key }) => key)))}
-				and ${events.at} > ${oldest - SAME_EVENT_MS}`,
+			sql`${events}.rowid in (
+				select e.rowid from json_each(${pairs}) as k
+				cross join events as e on e.dedupe_key = k.value->>0
+					and e.at > (k.value->>1) - ${SAME_EVENT_MS} and e.at < (k.value->>1) + ${SAME_EVENT_MS})`,
 		)
 }
 

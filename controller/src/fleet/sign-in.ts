@@ -1,4 +1,4 @@
-import { and, eq, lte, ne } from 'drizzle-orm'
+import { and, eq, lte, ne, sql } from 'drizzle-orm'
 import { sessions, users } from '../db/schema.ts'
 import type { Tx } from '../db/store.ts'
 import { type Act, recordAudit } from './audits.ts'
@@ -64,7 +64,7 @@ export async function signIn(
 	const expiresAt = now + SESSION_IDLE_MS
 	const session = { id: await sha256Hex(token), userId: user.id, createdAt: now, expiresAt }
 	const lockedUntil = await fleet.store.write((tx) =>
-		isRight ? openSession(tx, session) : countFailure(tx, user.id, now),
+		isRight ? openSession(tx, session, user.passwordHash) : countFailure(tx, user.id, now),
 	)
 	if (!isRight) {
 		fleet.log('warn', 'sign-in failed', { name, lockedUntil })
@@ -104,8 +104,12 @@ export async function changePassword(
 	const passwordHash = await hashPassword(change.next, change.passwordIterations)
 	const kept = await sha256Hex(change.token)
 	await fleet.store.write(async (tx) => {
-		const revision = user.revision + 1
-		await tx.update(users).set({ passwordHash, revision }).where(eq(users.id, userId))
+		const its = and(eq(users.id, userId), eq(users.passwordHash, user.passwordHash))
+		const revision = sql`${users.revision} + 1`
+		const changed = await tx.update(users).set({ passwordHash, revision }).where(its)
+		if (changed.rowsAffected === 0) {
+			throw new Refusal('stale', 'Somebody else has changed the password meanwhile.')
+		}
 		await tx.delete(sessions).where(and(eq(sessions.userId, userId), ne(sessions.id, kept)))
 		await recordAudit(tx, act, { action: 'user.password', target: `user:${user.name}` })
 	})
@@ -130,10 +134,15 @@ function refuseLocked(lockedUntil: number | null, now: number): void {
 }
 
 /** @returns until when the user is locked: set by attempts that ran beside this one */
-async function openSession(tx: Tx, session: typeof sessions.$inferInsert): Promise<number | null> {
+async function openSession(
+	tx: Tx,
+	session: typeof sessions.$inferInsert,
+	/** What the password was compared with: it may have been changed meanwhile. */
+	passwordHash: string,
+): Promise<number | null> {
 	const now = session.createdAt
 	const [user] = await tx.select().from(users).where(eq(users.id, session.userId))
-	if (!user) throw wrong()
+	if (user?.passwordHash !== passwordHash) throw wrong()
 	if (user.lockedUntil !== null && user.lockedUntil > now) return user.lockedUntil
 	await tx.update(users).set({ failures: 0, lockedUntil: null }).where(eq(users.id, user.id))
 	await tx.delete(sessions).where(lte(sessions.expiresAt, now))

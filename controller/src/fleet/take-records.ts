@@ -7,7 +7,8 @@ import type {
 } from '@ringfence/shared/contract/telemetry'
 import { eq, sql } from 'drizzle-orm'
 import { nodes } from '../db/schema.ts'
-import { addConversations, type NamedConversation } from './conversation-sums.ts'
+import type { NamedConversation } from './conversation-names.ts'
+import { addConversations } from './conversation-sums.ts'
 import {
 	type Directory,
 	type End,
@@ -140,10 +141,12 @@ function toConversation(named: NamedRecord): NamedConversation[] {
 
 function toLesson(named: NamedRecord): Lesson[] {
 	const { record, isGuess } = named
-	if (record.kind !== 'conversation' || record.action !== 'learn') return []
-	if (!record.isFinal || isGuess) return []
-	const { protocol, serverPort: port, application = '' } = record
-	return [{ ...endsOf(named), protocol, port, application }]
+	if (record.kind !== 'conversation' || !record.isFinal || isGuess) return []
+	const { action, rule, protocol, serverPort: port, application = '' } = record
+	const lesson = { ...endsOf(named), protocol, port, application }
+	if (action === 'learn') return [lesson]
+	const isNamed = action === 'allow' && rule !== undefined && application !== ''
+	return isNamed ? [{ ...lesson, allowedBy: rule }] : []
 }
 
 function sessionReport(node: NodeName, named: NamedRecord): Report[] {

@@ -318,6 +318,35 @@ describe('records whose ends nobody knows yet', () => {
 	})
 })
 
+describe('sessions without a name', () => {
+	const nameless = { application: undefined, isFinal: false, action: 'pending' } as const
+
+	test('are counted with what the same ends last spoke, and change nothing else of it', async () => {
+		const agent = await oneNode()
+		await agent.send(webToApi({ action: 'allow' }))
+		const [before] = await rows()
+		await agent.send(webToApi(nameless))
+		const [after, ...more] = await rows()
+		expect(more).toEqual([])
+		expect(after).toMatchObject({ application: before?.application, action: 'allow', cSessions: 2 })
+	})
+
+	test('stand alone where the ends are new, where recognition has ended, and where nobody allowed them', async () => {
+		const agent = await oneNode()
+		await agent.send(webToApi(nameless))
+		expect(await rows()).toMatchObject([{ application: '', isFinal: false }])
+		await agent.send(webToApi({ action: 'allow' }))
+		await agent.send(
+			webToApi({ ...nameless, isFinal: true }),
+			webToApi({ ...nameless, action: 'deny' }),
+		)
+		const found = await rows()
+		expect(found.map(({ application, cSessions }) => `${application} ${cSessions}`).sort()).toEqual(
+			[' 3', 'http 1'],
+		)
+	})
+})
+
 describe('events', () => {
 	const found = () => fleet.store.db.select().from(events).orderBy(events.id)
 

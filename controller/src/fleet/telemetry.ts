@@ -2,13 +2,17 @@ import type { TelemetryAck } from '@ringfence/shared/contract/messages'
 import type { TelemetryBatch } from '@ringfence/shared/contract/telemetry'
 import { CONTRACT_VERSION } from '@ringfence/shared/contract/version'
 import { and, eq } from 'drizzle-orm'
-import { ingestCursors } from '../db/schema.ts'
+import { ingestCursors, nodes } from '../db/schema.ts'
 import { addBounded } from './conversation-sums.ts'
 import type { NodeName } from './directory.ts'
 import { takeOverdue } from './held.ts'
+import type { NodeRow } from './nodes.ts'
 import { raiseEvents } from './raise-events.ts'
 import { takeHeld, takeRecords } from './take-records.ts'
 import type { Work } from './work.ts'
+
+/** That a node was seen is written at most this often. */
+const SEEN_EVERY_MS = 10_000
 
 /**
  * Takes a batch once, however often and in whatever order it comes: the cursor of its boot moves in the transaction
@@ -16,9 +20,10 @@ import type { Work } from './work.ts'
  */
 export async function takeBatch(
 	work: Work,
-	node: NodeName,
+	node: NodeRow,
 	batch: TelemetryBatch,
 ): Promise<TelemetryAck> {
+	await keepSeen(work, node)
 	const { boot, seq } = batch
 	const cursor = await readCursor(work, node.id, boot)
 	const ack = (upTo: number): TelemetryAck => ({ v: CONTRACT_VERSION, boot, seq: upTo })
@@ -39,6 +44,11 @@ export async function takeBatch(
 	}
 	await takeHeld(work, await takeOverdue(work))
 	return ack(upTo)
+}
+
+async function keepSeen({ tx, now }: Work, { id, lastSeenAt }: NodeRow): Promise<void> {
+	if (now - lastSeenAt < SEEN_EVERY_MS) return
+	await tx.update(nodes).set({ lastSeenAt: now }).where(eq(nodes.id, id))
 }
 
 async function readCursor({ tx }: Work, nodeId: string, boot: string): Promise<number> {

@@ -69,7 +69,10 @@ export async function openTestFleet(url?: string): Promise<TestFleet> {
 				refuse()
 				accounts.set(node, password)
 			},
-			revoke: async (node) => void accounts.delete(node),
+			revoke: async (node) => {
+				refuse()
+				accounts.delete(node)
+			},
 		},
 	}
 	await ensureCluster(fleet)

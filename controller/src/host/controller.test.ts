@@ -67,7 +67,7 @@ describe('controller on Node', () => {
 		await eventually(() =>
 			expect(arrived.map(({ topic }) => topic)).toEqual(expect.arrayContaining(expected)),
 		)
-		await removeNode(fleet, node)
+		await removeNode(fleet, { actor: 'system', now: Date.now() }, { id: node, expected: '*' })
 		await eventually(() => expect(agent.connected).toBe(false))
 		expect(await refusalOf(brokerPort, account)).toBe(4)
 	})

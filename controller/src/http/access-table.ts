@@ -39,6 +39,7 @@ export const ACCESS = {
 	'PATCH /v1/rules/:id': 'operator',
 	'POST /v1/rules/:id/move': 'operator',
 	'DELETE /v1/rules/:id': 'operator',
+	'POST /v1/what-if': 'viewer',
 
 	'GET /v1/conversations': 'viewer',
 	'GET /v1/graph': 'viewer',

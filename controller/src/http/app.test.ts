@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { createApp } from '../app.ts'
+import { joinAgent } from '../fleet/test-fleet.ts'
 import { openAppFleet, openTestApp } from './test-app.ts'
 
 describe('errors are problems', () => {
@@ -73,11 +74,18 @@ test('every answer forbids what a browser might do with it', async () => {
 	}
 })
 
-test('what a client has already is not sent again', async () => {
-	const { call, app } = await openTestApp()
-	const { headers } = await call('GET /v1/settings', { as: 'viewer' })
+test('a resource is sent whole, whatever the client has: its tag is no tag of all that it shows', async () => {
+	const { call, fleet } = await openTestApp()
+	const { headers, json } = await call('GET /v1/groups/nodes', { as: 'viewer' })
+	await joinAgent(fleet, 'n-1')
 	const known = { 'if-none-match': headers.get('etag') ?? '' }
-	expect((await call('GET /v1/settings', { as: 'viewer', headers: known })).status).toBe(304)
+	const again = await call('GET /v1/groups/nodes', { as: 'viewer', headers: known })
+	expect([again.status, again.json.revision]).toEqual([200, json.revision])
+	expect([json.members, again.json.members]).toEqual([0, 1])
+})
+
+test('a file that a client has already is not sent again', async () => {
+	const { app } = await openTestApp()
 	const page = await app.request('/')
 	const again = await app.request('/', {
 		headers: { 'if-none-match': page.headers.get('etag') ?? '' },
@@ -159,3 +167,25 @@ describe('the OpenAPI document', () => {
 function fail(message: string): never {
 	throw new Error(message)
 }
+
+test.each([
+	['/v1/settings', { eventRetentionDays: 7 }, { eventRetentionDays: 8 }],
+	['/v1/groups/nodes', { mode: 'monitor' }, { mode: 'protect' }],
+	['/v1/rules/1', { comment: 'a' }, { comment: 'b' }],
+	['/v1/rules/1', { isEnabled: false }, { from: 'external' }],
+])(
+	'of two changes of %s that were meant for one revision, one is made',
+	async (path, ...bodies) => {
+		const { call } = await openTestApp()
+		const rule = { from: 'nodes', to: 'external', action: 'allow' }
+		await call('POST /v1/rules', { as: 'operator', body: rule })
+		const { headers } = await call(`GET ${path}`, { as: 'viewer' })
+		const tag = { 'if-match': headers.get('etag') ?? '' }
+		const answers = await Promise.all(
+			bodies.map((body) => call(`PATCH ${path}`, { as: 'admin', headers: tag, body })),
+		)
+		expect(answers.map(({ status }) => status).sort()).toEqual([200, 412])
+		const winner = answers.find(({ status }) => status === 200)
+		expect((await call(`GET ${path}`, { as: 'viewer' })).json).toEqual(winner?.json)
+	},
+)

@@ -1,4 +1,5 @@
 import { beforeEach, expect, test } from 'vitest'
+import { events } from '../db/schema.ts'
 import { joinAgent, type TestAgent, violation, workload } from '../fleet/test-fleet.ts'
 import { openTestApp, type TestApp } from './test-app.ts'
 
@@ -37,6 +38,36 @@ test('a stream that resumes misses nothing and repeats nothing', async () => {
 	while (seen.length < 245) seen.push((await stream.next()).id)
 	expect(seen).toEqual([...all.slice(10), ...later])
 	await stream.close()
+})
+
+test('a stream misses no event of a controller whose clock is behind', async () => {
+	const [newest] = await raise(1)
+	const stream = await open()
+	const [row] = await it.fleet.store.db.select().from(events)
+	if (!row) throw new Error('there is no event')
+	const late = { ...row, id: `0${newest?.slice(0, -1)}`, dedupeKey: 'other' }
+	await it.fleet.store.write((tx) => tx.insert(events).values(late))
+	expect((await stream.next()).id).toBe(late.id)
+	await stream.close()
+	const resumed = await open({ 'last-event-id': newest ?? '' })
+	expect((await resumed.next()).id).toBe(late.id)
+	await resumed.close()
+})
+
+test('nobody takes the streams of all others', async () => {
+	const streams = await Promise.all(Array.from({ length: 20 }, () => open()))
+	const more = await it.call('GET /v1/events/stream', { as: 'viewer' })
+	expect(more).toMatchObject({
+		status: 503,
+		json: { type: 'urn:ringfence:problem:too-many-streams' },
+	})
+	const headers = { authorization: `Bearer ${it.keys.operator}` }
+	const other = await it.app.request('/v1/events/stream', { headers })
+	expect(other.status).toBe(200)
+	await other.body?.cancel()
+	await streams[0]?.close()
+	await expect.poll(async () => (await open()).close()).toBeUndefined()
+	for (const stream of streams.slice(1)) await stream.close()
 })
 
 test('a stream ends when its key is taken away', async () => {

@@ -9,6 +9,9 @@ import { ProblemError } from './problem.ts'
 /** Streams open at a time: each holds a connection and reads the database when something arrives. */
 const STREAMS_MAX = 200
 
+/** Of one user or key: nobody takes the streams of all others. */
+const STREAMS_OF_ONE_MAX = 20
+
 const BATCH_EVENTS = 100
 
 /** Proxies close connections that are silent for longer, commonly after 30 to 60 s. */
@@ -28,13 +31,21 @@ export function createEventStreams(
 	{ streamTickMs = TICK_MS }: ApiOptions,
 ): EventStreams {
 	let open = 0
+	const openOf = new Map<string, number>()
+	const count = (actor: string, step: 1 | -1) => {
+		open += step
+		const its = (openOf.get(actor) ?? 0) + step
+		if (its > 0) openOf.set(actor, its)
+		else openOf.delete(actor)
+	}
 	return {
 		open(c) {
-			if (open >= STREAMS_MAX) {
+			const { actor } = c.var.principal
+			if (open >= STREAMS_MAX || (openOf.get(actor) ?? 0) >= STREAMS_OF_ONE_MAX) {
 				const headers = { 'retry-after': '10' }
 				throw new ProblemError(503, 'too-many-streams', 'Too many open streams.', { headers })
 			}
-			open++
+			count(actor, 1)
 			c.header('x-accel-buffering', 'no')
 			const credential = c.var.credential
 			const lastId = c.req.header('last-event-id')
@@ -42,7 +53,7 @@ export function createEventStreams(
 				try {
 					await follow(fleet, stream, { lastId, credential, tickMs: streamTickMs })
 				} finally {
-					open--
+					count(actor, -1)
 				}
 			})
 		},

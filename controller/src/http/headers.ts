@@ -1,7 +1,9 @@
-import type { MiddlewareHandler } from 'hono'
+import type { Context, MiddlewareHandler } from 'hono'
 import type { ApiOptions } from './api.ts'
 import { isKnownToClient } from './preconditions.ts'
 import { isSecure } from './session-cookie.ts'
+
+const SAFE_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD'])
 
 /** For answers that are no page: nothing in them may load or run anything. */
 const CSP_DATA = "default-src 'none'; frame-ancestors 'none'"
@@ -18,14 +20,15 @@ const CSP_CONSOLE = [
 	"frame-ancestors 'none'",
 ].join('; ')
 
-/** Sets what every answer carries, and answers 304 to who has the resource already. */
+/** Sets what every answer carries, and answers 304 to who has a file already. */
 export function answerHeaders(options: ApiOptions): MiddlewareHandler {
 	return async (c, next) => {
 		await next()
 		// A 304 renews the headers of what the client has (RFC 9111 §3.2): the policy must be that of the page.
 		const isPage = c.res.headers.get('content-type')?.startsWith('text/html') === true
-		const known = readOnlyTag(c.req.method, c.req.header('if-none-match'))
-		if (isKnownToClient(known, c.res.headers.get('etag'))) {
+		// A resource's tag is its revision, for writes: some of what it shows (members, last seen) changes without one.
+		const known = isResource(c) ? undefined : c.req.header('if-none-match')
+		if (SAFE_METHODS.has(c.req.method) && isKnownToClient(known, c.res.headers.get('etag'))) {
 			c.res.headers.delete('content-type')
 			c.res = new Response(null, { status: 304, headers: c.res.headers })
 		}
@@ -35,11 +38,11 @@ export function answerHeaders(options: ApiOptions): MiddlewareHandler {
 		headers.set('referrer-policy', 'no-referrer')
 		headers.set('cross-origin-opener-policy', 'same-origin')
 		headers.set('cross-origin-resource-policy', 'same-origin')
-		if (c.req.path.startsWith('/v1/')) headers.set('cache-control', 'no-store')
+		if (isResource(c)) headers.set('cache-control', 'no-store')
 		if (isSecure(c, options)) headers.set('strict-transport-security', 'max-age=31536000')
 	}
 }
 
-function readOnlyTag(method: string, tag: string | undefined): string | undefined {
-	return method === 'GET' || method === 'HEAD' ? tag : undefined
+function isResource(c: Context): boolean {
+	return c.req.path.startsWith('/v1/')
 }

@@ -23,7 +23,7 @@ export interface Inbox<Message extends { readonly payload: Uint8Array }> {
  */
 export function createInbox<Message extends { readonly payload: Uint8Array }>(
 	work: (sender: string, message: Message) => Promise<void>,
-	onDropped: (sender: string) => void,
+	onDropped: (sender: string, message: Message) => void,
 ): Inbox<Message> {
 	const queues = new Map<string, Message[]>()
 	/** Senders with messages and nobody working on them, longest waiting first. */
@@ -37,7 +37,7 @@ export function createInbox<Message extends { readonly payload: Uint8Array }>(
 		const oldest = queue.shift()
 		if (oldest === undefined) return
 		bytes -= oldest.payload.length
-		onDropped(sender)
+		onDropped(sender, oldest)
 	}
 
 	async function runWorker(): Promise<void> {
@@ -62,7 +62,7 @@ export function createInbox<Message extends { readonly payload: Uint8Array }>(
 			if (isStopped) return
 			const queue = queues.get(sender) ?? []
 			if (queue.length === 0 && !queues.has(sender)) {
-				if (queues.size >= SENDERS_MAX) return onDropped(sender)
+				if (queues.size >= SENDERS_MAX) return onDropped(sender, message)
 				queues.set(sender, queue)
 				ready.add(sender)
 			}

@@ -1,6 +1,6 @@
 import { gzipSync } from 'node:zlib'
 import { decodeMessage } from '@ringfence/shared/contract/codec'
-import { telemetryAckSchema } from '@ringfence/shared/contract/messages'
+import { commandSchema, telemetryAckSchema } from '@ringfence/shared/contract/messages'
 import { agentTopics, controllerTopics } from '@ringfence/shared/contract/topics'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
@@ -200,6 +200,41 @@ describe('a domain that fails', () => {
 		await router.idle()
 		expect(router.counters()).toEqual({ failed: 1 })
 		expect(await acks()).toHaveLength(1)
+	})
+})
+
+describe('what an agent says only once and the controller lost', () => {
+	beforeEach(() => void vi.useFakeTimers())
+
+	it('is asked for again, once for all that was lost', async () => {
+		failures = 6
+		deliver(A.workloads, REPORT)
+		deliver(A.hello, HELLO)
+		deliver(A.telemetry, BATCH)
+		await vi.advanceTimersByTimeAsync(30_000)
+		expect(router.counters()).toEqual({ failed: 2 })
+		const commands = published.filter(({ topic }) => topic === A.command)
+		expect(commands).toMatchObject([{ isRetained: false }])
+		expect(await decodeMessage(commandSchema, commands[0]?.payload ?? new Uint8Array())).toEqual({
+			ok: true,
+			value: expect.objectContaining({ command: { kind: 'resync' } }),
+		})
+	})
+
+	it('is asked for when there were too many messages to keep', async () => {
+		for (let i = 0; i < 80; i++) deliver(A.workloads, REPORT)
+		await vi.advanceTimersByTimeAsync(30_000)
+		expect(router.counters()['dropped']).toBeGreaterThan(0)
+		expect(published.map(({ topic }) => topic)).toEqual([A.command])
+	})
+
+	it('is not asked for when the agent sends it again by itself, or nobody needs it', async () => {
+		failures = 4
+		deliver(A.telemetry, BATCH)
+		deliver(A.result, RESULT)
+		await vi.advanceTimersByTimeAsync(30_000)
+		expect(router.counters()).toEqual({ failed: 2 })
+		expect(published).toEqual([])
 	})
 })
 

@@ -6,6 +6,7 @@ import { Refusal } from '../fleet/refusal.ts'
 import { CHANNELS, type Channel, type Outcome } from './channels.ts'
 import { createInbox } from './inbox.ts'
 import type { OutgoingMessage } from './outgoing.ts'
+import { createResync } from './resync.ts'
 import { createTally } from './tally.ts'
 
 /** A message that nobody sends again gets as many tries as there are pauses, and one more. */
@@ -38,6 +39,11 @@ interface Letter extends OutgoingMessage {
 /** From topics to the domain: finds out whose and what a message is, reads it, hands it over and answers. */
 export function createRouter(options: RouterOptions): Router {
 	const tally = createTally('message refused', options.log, () => options.clock.now())
+	const resync = createResync(options)
+	const lose = (node: string, { name, channel }: Letter) => {
+		// A result would be that of the last such command: nothing is missed, and it must not go on for ever.
+		if (!channel.isAcknowledged && name !== 'result') resync.ask(node)
+	}
 	const inbox = createInbox<Letter>(
 		(node, letter) =>
 			handle(options, node, letter).then(
@@ -47,6 +53,7 @@ export function createRouter(options: RouterOptions): Router {
 				(error: unknown) => {
 					if (isUnknownNode(error)) return tally.count('unknown-node', `${node} ${letter.name}`)
 					tally.count('failed', `${node} ${letter.name}`)
+					lose(node, letter)
 					options.log('error', 'message not taken', {
 						node,
 						channel: letter.name,
@@ -54,7 +61,10 @@ export function createRouter(options: RouterOptions): Router {
 					})
 				},
 			),
-		(node) => tally.count('dropped', node),
+		(node, letter) => {
+			tally.count('dropped', node)
+			lose(node, letter)
+		},
 	)
 	return {
 		accept(message) {
@@ -70,7 +80,10 @@ export function createRouter(options: RouterOptions): Router {
 		},
 		counters: tally.counters,
 		idle: inbox.idle,
-		stop: () => inbox.stop(),
+		stop() {
+			resync.stop()
+			return inbox.stop()
+		},
 	}
 }
 

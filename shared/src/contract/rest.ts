@@ -4,7 +4,14 @@ import { APPLICATIONS } from './application.ts'
 import { nodeFactsSchema } from './messages.ts'
 import { groupNameSchema, modeSchema, portRangeSchema, ruleActionSchema } from './policy.ts'
 import { SESSION_ACTIONS, severitySchema } from './telemetry.ts'
-import { countSchema, idSchema, nameSchema, proseSchema, timestampSchema } from './text.ts'
+import {
+	boundedRecordSchema,
+	countSchema,
+	idSchema,
+	nameSchema,
+	proseSchema,
+	timestampSchema,
+} from './text.ts'
 import { DOCUMENTS } from './topics.ts'
 import { interfaceSchema } from './workload.ts'
 
@@ -680,3 +687,118 @@ export const auditQuerySchema = pageQuerySchema.extend({
 	target: z.string().min(1).max(300).optional(),
 	since: integerText.optional(),
 })
+
+/* What-if */
+
+/** Conversations that one question looks at, last seen first; older ones are left out. */
+export const WHAT_IF_CONVERSATIONS_MAX = 100_000
+
+/** A change that is only imagined. Rules are patched, then added, then removed. */
+export const whatIfQuestionSchema = z
+	.strictObject({
+		/** Conversations active at that time or later; the last 24 hours if left out. */
+		since: timestampSchema.optional(),
+		/** Mode by group. */
+		modes: boundedRecordSchema(groupNameSchema, modeSchema, 1000).optional(),
+		rules: z
+			.strictObject({
+				add: z.array(ruleCreateSchema).max(100).optional(),
+				remove: z.array(z.int().min(1)).max(1000).optional(),
+				patch: z
+					.array(z.strictObject({ id: z.int().min(1), ...rulePatchSchema.shape }))
+					.max(100)
+					.optional(),
+			})
+			.optional(),
+	})
+	.meta({ id: 'WhatIfQuestion' })
+export type WhatIfQuestion = z.infer<typeof whatIfQuestionSchema>
+
+const verdictSchema = z
+	.object({
+		action: z.enum(SESSION_ACTIONS),
+		/** Number of the rule that decides; `new:0` is the first added one; null: the mode's default. */
+		rule: z.string().nullable(),
+		why: z.string(),
+	})
+	.meta({ id: 'Verdict' })
+
+/** Null where no agent decides. */
+const changedVerdictSchema = z
+	.object({ before: verdictSchema, after: verdictSchema })
+	.nullable()
+	.meta({ id: 'ChangedVerdict' })
+
+const whatIfConversationSchema = z
+	.object({
+		id: z.int(),
+		/** `workload:<id>`, `node:<id>` or `external:<address>` */
+		client: z.string(),
+		server: z.string(),
+		clientGroup: z.string(),
+		serverGroup: z.string(),
+		/** IP protocol number (IANA). */
+		protocol: z.int(),
+		serverPort: z.int(),
+		/** Null: unknown. */
+		application: z.string().nullable(),
+		sessions: countSchema,
+		bytes: countSchema,
+		lastAt: timestampSchema,
+		/** At the client's port, and at the server's. */
+		atClient: changedVerdictSchema,
+		atServer: changedVerdictSchema,
+	})
+	.meta({ id: 'WhatIfConversation' })
+export type WhatIfConversation = z.infer<typeof whatIfConversationSchema>
+
+const trafficSumSchema = z
+	.object({ conversations: countSchema, sessions: countSchema, bytes: countSchema })
+	.meta({ id: 'TrafficSum' })
+export type TrafficSum = z.infer<typeof trafficSumSchema>
+
+/** Conversations whose outcome changes; the last seen ones are listed, all are counted. */
+const whatIfListSchema = trafficSumSchema
+	.extend({ items: z.array(whatIfConversationSchema), isTruncated: z.boolean() })
+	.meta({ id: 'WhatIfList' })
+export type WhatIfList = z.infer<typeof whatIfListSchema>
+
+const whatIfPairSchema = z
+	.object({
+		from: z.string(),
+		to: z.string(),
+		all: trafficSumSchema,
+		/** Some verdict differs. */
+		changed: trafficSumSchema,
+		newlyDenied: trafficSumSchema,
+		newlyAllowed: trafficSumSchema,
+		newlyViolating: trafficSumSchema,
+		/** The gravest verdict at either end. */
+		before: z.enum(SESSION_ACTIONS),
+		after: z.enum(SESSION_ACTIONS),
+	})
+	.meta({ id: 'WhatIfPair' })
+export type WhatIfPair = z.infer<typeof whatIfPairSchema>
+
+/** What a change would have done to recorded conversations. */
+export const whatIfAnswerSchema = z
+	.object({
+		since: timestampSchema,
+		all: trafficSumSchema,
+		changed: trafficSumSchema,
+		/** Conversations with an end that the fleet no longer knows, judged as a member of the learned group it had. */
+		gone: countSchema,
+		/** Why not every conversation since then was looked at; null if every one was. */
+		truncated: z.enum(['conversations', 'work']).nullable(),
+		/** By groups, those with most changed sessions first. */
+		pairs: z.array(whatIfPairSchema),
+		isPairsTruncated: z.boolean(),
+		/** Blocked at some end after, and at none before. */
+		newlyDenied: whatIfListSchema,
+		/** Blocked or a violation before, and neither after. */
+		newlyAllowed: whatIfListSchema,
+		/** Let through as a violation after, but blocked or no violation before. */
+		newlyViolating: whatIfListSchema,
+	})
+	.meta({ id: 'WhatIfAnswer' })
+export type WhatIfAnswer = z.infer<typeof whatIfAnswerSchema>

@@ -231,6 +231,27 @@ describe('an API key', () => {
 	})
 })
 
+test('the addresses of one site of IPv6 are one client for the limit of guesses', async () => {
+	let host = 0
+	const app = await openTestApp({ clientAddress: () => `2001:db8:0:1::${(++host).toString(16)}` })
+	const body = { name: 'nobody', password: 'wrong' }
+	const answers = []
+	for (let i = 0; i < 12; i++) answers.push(await app.call('POST /v1/auth/sign-in', { body }))
+	const limited = answers.filter(({ json }) => json.type === 'urn:ringfence:problem:too-many')
+	expect(limited).toHaveLength(2)
+})
+
+test('of two changes of a password at once one is made', async () => {
+	const { json } = await signInAsProgram()
+	const headers = { authorization: `Bearer ${json.token}` }
+	const answers = await Promise.all(
+		['first new password', 'second new password'].map((next) =>
+			it.call('POST /v1/auth/password', { headers, body: { current: admin.password, next } }),
+		),
+	)
+	expect(answers.map(({ status }) => status).sort()).toEqual([204, 412])
+})
+
 describe('users', () => {
 	const body = { name: 'ada', role: 'viewer', password: 'a long password' }
 

@@ -1,3 +1,4 @@
+import type { SessionAction } from '@ringfence/shared/contract/telemetry'
 import { beforeEach, expect, test } from 'vitest'
 import { ensureCluster } from '../../fleet/cluster.ts'
 import {
@@ -152,6 +153,24 @@ test('the graph has one edge for each pair of groups', async () => {
 		action: 'violate',
 		sessions: 5,
 	})
+})
+
+test('an edge shows the gravest of its recent states, not what was once', async () => {
+	const actionAfter = async (ms: number, action: SessionAction, application: 'http' | 'tls') => {
+		it.fleet.pass(ms)
+		const at = it.fleet.clock.now()
+		const more = { action, application, firstAt: at, lastAt: at }
+		await agent.send(conversation({ workload: 'web', peerAddress: '10.0.0.3', ...more }))
+		const { json } = await it.call('GET /v1/graph', { as: 'viewer' })
+		return json.edges[0].action
+	}
+	const minute = 60_000
+	expect(await actionAfter(0, 'learn', 'http')).toBe('learn')
+	expect(await actionAfter(minute, 'allow', 'tls')).toBe('learn')
+	expect(await actionAfter(minute, 'allow', 'http')).toBe('allow')
+	expect(await actionAfter(minute, 'violate', 'tls')).toBe('violate')
+	expect(await actionAfter(minute, 'allow', 'tls')).toBe('violate')
+	expect(await actionAfter(60 * minute, 'allow', 'http')).toBe('allow')
 })
 
 test('events are listed newest first and filtered', async () => {

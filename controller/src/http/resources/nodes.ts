@@ -9,7 +9,8 @@ import {
 	workloadResourceSchema,
 } from '@ringfence/shared/contract/rest'
 import type { Fleet } from '../../fleet/fleet.ts'
-import { deleteNode, getNode, listNodes, readPolicyStatus } from '../../fleet/node-list.ts'
+import { getNode, listNodes, readPolicyStatus } from '../../fleet/node-list.ts'
+import { removeNode } from '../../fleet/nodes.ts'
 import { getWorkload, listWorkloads } from '../../fleet/workload-list.ts'
 import { type Api, actOf, answer, idParams, noContent } from '../api.ts'
 import { expectedRevision, setEtag } from '../preconditions.ts'
@@ -30,7 +31,7 @@ export function addNodes(api: Api, fleet: Fleet): void {
 
 	api.openapi(deleteNodeRoute, async (c) => {
 		const target = { id: c.req.valid('param').id, expected: expectedRevision(c) }
-		await deleteNode(fleet, actOf(c.var.principal, fleet), target)
+		await removeNode(fleet, actOf(c.var.principal, fleet), target)
 		return c.body(null, 204)
 	})
 
