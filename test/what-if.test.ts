@@ -12,9 +12,9 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { PolicyDocuments } from '../agent/src/policy/compile.ts'
 import { lookupByScan } from '../agent/src/policy/reference.ts'
+import { EndIndex } from '../controller/src/fleet/policy/what-if-ends.ts'
+import { type JudgedPolicy, judge, RuleList } from '../controller/src/fleet/policy/what-if-judge.ts'
 import { Turns } from '../controller/src/fleet/turns.ts'
-import { EndIndex } from '../controller/src/fleet/what-if-ends.ts'
-import { type JudgedPolicy, judge, RuleList } from '../controller/src/fleet/what-if-judge.ts'
 
 const RUNS = 3000
 const APPLICATION_KINDS = ['', 'pending', ...APPLICATIONS] as const

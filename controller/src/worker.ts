@@ -1,8 +1,8 @@
 import { createApp } from './app.ts'
 import { openStore } from './db/open-store.ts'
 import { ageOut } from './fleet/aging.ts'
+import { deliverDue } from './fleet/alerts/outbox.ts'
 import type { Fleet, Log } from './fleet/fleet.ts'
-import { deliverDue } from './fleet/outbox.ts'
 import { Refusal } from './fleet/refusal.ts'
 
 /** Bindings of the worker; see `wrangler.toml`. */

@@ -12,8 +12,8 @@ import {
 	workloads,
 } from '../db/schema.ts'
 import { ageOut } from './aging.ts'
-import { readGeneration } from './documents.ts'
-import { createEnrolToken } from './enrol.ts'
+import { readGeneration } from './desired/documents.ts'
+import { createEnrolToken } from './nodes/enrol.ts'
 import {
 	conversation,
 	joinAgent,

@@ -1,13 +1,13 @@
 import { and, eq, isNotNull, lt, type SQL, sql } from 'drizzle-orm'
 import { jsonList } from '../db/json-list.ts'
 import { groups, rules } from '../db/schema.ts'
+import { isForgotten } from './alerts/outbox.ts'
 import type { Fleet } from './fleet.ts'
-import { takeOverdue } from './held.ts'
-import { revokeRemoved } from './nodes.ts'
-import { isForgotten } from './outbox.ts'
+import { takeOverdue } from './intake/held.ts'
+import { takeHeld } from './intake/take-records.ts'
+import { revokeRemoved } from './nodes/nodes.ts'
 import { raiseGeneration } from './revisions.ts'
 import { type FleetSettings, readSettings } from './settings.ts'
-import { takeHeld } from './take-records.ts'
 import { runWork, type Work } from './work.ts'
 
 const HOUR_MS = 3_600_000

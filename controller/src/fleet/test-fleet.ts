@@ -9,9 +9,9 @@ import type { OpenedStore } from '../db/open-store.ts'
 import { nodes } from '../db/schema.ts'
 import { openTestStore } from '../db/test-store.ts'
 import { ensureCluster } from './cluster.ts'
-import { createIntake } from './create-intake.ts'
 import type { Fleet, LiveItem } from './fleet.ts'
-import type { Intake } from './intake.ts'
+import { createIntake } from './intake/create-intake.ts'
+import type { Intake } from './intake/intake.ts'
 
 interface Published {
 	readonly topic: string

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { checkBrokerPassword } from '../fleet/enrol.ts'
 import type { BrokerAccounts, Fleet } from '../fleet/fleet.ts'
+import { checkBrokerPassword } from '../fleet/nodes/enrol.ts'
 import type { BusOptions } from '../mqtt/bus.ts'
 import { startEmbeddedBroker } from '../mqtt/embedded-broker.ts'
 import { createForeignAccounts, createMosquittoAccounts } from '../mqtt/mosquitto-accounts.ts'

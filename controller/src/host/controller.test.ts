@@ -5,9 +5,9 @@ import { fileURLToPath } from 'node:url'
 import { agentTopics, controllerTopics } from '@ringfence/shared/contract/topics'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { nodes } from '../db/schema.ts'
-import { createApiKey } from '../fleet/api-keys.ts'
-import { createEnrolToken, enrol } from '../fleet/enrol.ts'
-import { removeNode } from '../fleet/nodes.ts'
+import { createApiKey } from '../fleet/access/api-keys.ts'
+import { createEnrolToken, enrol } from '../fleet/nodes/enrol.ts'
+import { removeNode } from '../fleet/nodes/nodes.ts'
 import {
 	collect,
 	connectAs,

@@ -1,6 +1,6 @@
 import type { OpenAPIHono } from '@hono/zod-openapi'
 import { z } from 'zod'
-import type { Principal } from '../fleet/access.ts'
+import type { Principal } from '../fleet/access/access.ts'
 import type { Act } from '../fleet/audits.ts'
 import type { Fleet } from '../fleet/fleet.ts'
 

@@ -1,8 +1,8 @@
 import type { Context } from 'hono'
 import { type SSEStreamingApi, streamSSE } from 'hono/streaming'
-import { authenticate } from '../fleet/access.ts'
-import { listEventsAfter, newestEventId } from '../fleet/event-list.ts'
+import { authenticate } from '../fleet/access/access.ts'
 import type { Fleet } from '../fleet/fleet.ts'
+import { listEventsAfter, newestEventId } from '../fleet/reports/event-list.ts'
 import type { ApiEnv, ApiOptions } from './api.ts'
 import { ProblemError } from './problem.ts'
 

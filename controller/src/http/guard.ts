@@ -1,7 +1,7 @@
 import type { Context, MiddlewareHandler } from 'hono'
 import { getCookie } from 'hono/cookie'
 import { matchedRoutes } from 'hono/route'
-import { authenticate, isAllowed } from '../fleet/access.ts'
+import { authenticate, isAllowed } from '../fleet/access/access.ts'
 import type { Fleet } from '../fleet/fleet.ts'
 import { accessOf } from './access-table.ts'
 import type { ApiEnv, ApiOptions } from './api.ts'

@@ -1,6 +1,6 @@
 import type { Context } from 'hono'
 import { deleteCookie, setCookie } from 'hono/cookie'
-import { SESSION_MS_MAX } from '../fleet/sign-in.ts'
+import { SESSION_MS_MAX } from '../fleet/access/sign-in.ts'
 import type { ApiOptions } from './api.ts'
 
 /** `__Host-` binds a cookie to this host and to TLS (RFC 6265bis §4.1.3.2); plain HTTP cannot have it. */

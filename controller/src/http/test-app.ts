@@ -1,7 +1,7 @@
 import { expect } from 'vitest'
 import { type App, type AppOptions, createApp } from '../app.ts'
 import type { Role } from '../db/schema.ts'
-import { createApiKey } from '../fleet/api-keys.ts'
+import { createApiKey } from '../fleet/access/api-keys.ts'
 import type { LiveItem, LogLevel } from '../fleet/fleet.ts'
 import { openTestFleet, type TestFleet } from '../fleet/test-fleet.ts'
 

@@ -12,7 +12,7 @@ import { telemetryBatchSchema } from '@ringfence/shared/contract/telemetry'
 import { DOCUMENTS, type DocumentName } from '@ringfence/shared/contract/topics'
 import { CONTRACT_VERSION } from '@ringfence/shared/contract/version'
 import { z } from 'zod'
-import type { Intake } from '../fleet/intake.ts'
+import type { Intake } from '../fleet/intake/intake.ts'
 
 /** What became of a message. */
 export type Outcome =

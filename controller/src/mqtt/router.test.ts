@@ -5,7 +5,7 @@ import { agentTopics, controllerTopics } from '@ringfence/shared/contract/topics
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Bus } from '../fleet/fleet.ts'
-import type { Intake } from '../fleet/intake.ts'
+import type { Intake } from '../fleet/intake/intake.ts'
 import { createRouter, type Router } from './router.ts'
 import { quiet } from './test-clients.ts'
 

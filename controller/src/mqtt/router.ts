@@ -1,7 +1,7 @@
 import { encodeMessage } from '@ringfence/shared/contract/codec'
 import { agentTopics, parseTopic } from '@ringfence/shared/contract/topics'
 import type { Bus, Clock, Log } from '../fleet/fleet.ts'
-import type { Intake } from '../fleet/intake.ts'
+import type { Intake } from '../fleet/intake/intake.ts'
 import { Refusal } from '../fleet/refusal.ts'
 import { CHANNELS, type Channel, type Outcome } from './channels.ts'
 import { createInbox } from './inbox.ts'

@@ -10,9 +10,9 @@ import {
 	userPatchSchema,
 	userResourceSchema,
 } from '@ringfence/shared/contract/rest'
-import { createApiKey, deleteApiKey, getApiKey, listApiKeys } from '../../fleet/api-keys.ts'
+import { createApiKey, deleteApiKey, getApiKey, listApiKeys } from '../../fleet/access/api-keys.ts'
+import { createUser, deleteUser, getUser, listUsers, patchUser } from '../../fleet/access/users.ts'
 import type { Fleet } from '../../fleet/fleet.ts'
-import { createUser, deleteUser, getUser, listUsers, patchUser } from '../../fleet/users.ts'
 import { type Api, type ApiOptions, actOf, answer, body, idParams, noContent } from '../api.ts'
 import { expectedRevision, setEtag } from '../preconditions.ts'
 

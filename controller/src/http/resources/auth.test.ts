@@ -1,7 +1,7 @@
 import { sql } from 'drizzle-orm'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { apiKeys, users } from '../../db/schema.ts'
-import { ensureAdmin } from '../../fleet/access.ts'
+import { ensureAdmin } from '../../fleet/access/access.ts'
 import { openTestApp, TEST_ITERATIONS, type TestApp } from '../test-app.ts'
 
 const MINUTE_MS = 60_000

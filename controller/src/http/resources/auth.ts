@@ -5,8 +5,8 @@ import {
 	signedInSchema,
 	signInSchema,
 } from '@ringfence/shared/contract/rest'
+import { changePassword, createStrangers, signIn, signOut } from '../../fleet/access/sign-in.ts'
 import type { Fleet } from '../../fleet/fleet.ts'
-import { changePassword, createStrangers, signIn, signOut } from '../../fleet/sign-in.ts'
 import { type Api, type ApiOptions, actOf, answer, body, noContent } from '../api.ts'
 import { clientOf } from '../client-address.ts'
 import { ProblemError } from '../problem.ts'

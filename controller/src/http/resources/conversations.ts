@@ -5,9 +5,9 @@ import {
 	graphQuerySchema,
 	graphSchema,
 } from '@ringfence/shared/contract/rest'
-import { listConversations } from '../../fleet/conversation-list.ts'
 import type { Fleet } from '../../fleet/fleet.ts'
-import { readGraph } from '../../fleet/graph.ts'
+import { listConversations } from '../../fleet/reports/conversation-list.ts'
+import { readGraph } from '../../fleet/reports/graph.ts'
 import { type Api, answer } from '../api.ts'
 
 const tags = ['conversations']

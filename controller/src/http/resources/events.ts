@@ -5,8 +5,8 @@ import {
 	eventResourceSchema,
 } from '@ringfence/shared/contract/rest'
 import { z } from 'zod'
-import { getEvent, listEvents } from '../../fleet/event-list.ts'
 import type { Fleet } from '../../fleet/fleet.ts'
+import { getEvent, listEvents } from '../../fleet/reports/event-list.ts'
 import { type Api, type ApiOptions, answer, idParams } from '../api.ts'
 import { createEventStreams } from '../event-stream.ts'
 

@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from 'vitest'
-import { readGeneration } from '../../fleet/documents.ts'
+import { readGeneration } from '../../fleet/desired/documents.ts'
 import { joinAgent, workload } from '../../fleet/test-fleet.ts'
 import { openTestApp, type TestApp } from '../test-app.ts'
 

@@ -10,8 +10,14 @@ import {
 } from '@ringfence/shared/contract/rest'
 import { z } from 'zod'
 import type { Fleet } from '../../fleet/fleet.ts'
-import { previewMembers } from '../../fleet/group-members.ts'
-import { createGroup, deleteGroup, getGroup, listGroups, patchGroup } from '../../fleet/groups.ts'
+import { previewMembers } from '../../fleet/policy/group-members.ts'
+import {
+	createGroup,
+	deleteGroup,
+	getGroup,
+	listGroups,
+	patchGroup,
+} from '../../fleet/policy/groups.ts'
 import { type Api, actOf, answer, body, noContent } from '../api.ts'
 import { expectedRevision, setEtag } from '../preconditions.ts'
 

@@ -9,9 +9,9 @@ import {
 	workloadResourceSchema,
 } from '@ringfence/shared/contract/rest'
 import type { Fleet } from '../../fleet/fleet.ts'
-import { getNode, listNodes, readPolicyStatus } from '../../fleet/node-list.ts'
-import { removeNode } from '../../fleet/nodes.ts'
-import { getWorkload, listWorkloads } from '../../fleet/workload-list.ts'
+import { getNode, listNodes, readPolicyStatus } from '../../fleet/nodes/node-list.ts'
+import { removeNode } from '../../fleet/nodes/nodes.ts'
+import { getWorkload, listWorkloads } from '../../fleet/nodes/workload-list.ts'
 import { type Api, actOf, answer, idParams, noContent } from '../api.ts'
 import { expectedRevision, setEtag } from '../preconditions.ts'
 

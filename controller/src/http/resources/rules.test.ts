@@ -1,8 +1,8 @@
 import { eq } from 'drizzle-orm'
 import { beforeEach, expect, test } from 'vitest'
 import { audits, groups, rules } from '../../db/schema.ts'
-import { readGeneration } from '../../fleet/documents.ts'
-import { LEARNED_POSITION_MIN } from '../../fleet/learn.ts'
+import { readGeneration } from '../../fleet/desired/documents.ts'
+import { LEARNED_POSITION_MIN } from '../../fleet/intake/learn.ts'
 import { openTestApp, type TestApp } from '../test-app.ts'
 
 const WEB = { from: 'nodes', to: 'external', applications: ['http'], action: 'allow' }

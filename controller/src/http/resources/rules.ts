@@ -16,7 +16,7 @@ import {
 	listRules,
 	moveRule,
 	patchRule,
-} from '../../fleet/rules.ts'
+} from '../../fleet/policy/rules.ts'
 import { type Api, actOf, answer, body, noContent } from '../api.ts'
 import { expectedRevision, setEtag } from '../preconditions.ts'
 

@@ -11,7 +11,6 @@ import {
 	webhookResourceSchema,
 } from '@ringfence/shared/contract/rest'
 import { z } from 'zod'
-import type { Fleet } from '../../fleet/fleet.ts'
 import {
 	createWebhook,
 	deleteWebhook,
@@ -21,7 +20,8 @@ import {
 	patchWebhook,
 	pingWebhook,
 	replayDelivery,
-} from '../../fleet/webhooks.ts'
+} from '../../fleet/alerts/webhooks.ts'
+import type { Fleet } from '../../fleet/fleet.ts'
 import { type Api, actOf, answer, body, idParams, noContent } from '../api.ts'
 import { expectedRevision, setEtag } from '../preconditions.ts'
 

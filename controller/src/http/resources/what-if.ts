@@ -1,8 +1,8 @@
 import { createRoute } from '@hono/zod-openapi'
 import { whatIfAnswerSchema, whatIfQuestionSchema } from '@ringfence/shared/contract/rest'
 import type { Fleet } from '../../fleet/fleet.ts'
+import { askWhatIf } from '../../fleet/policy/what-if.ts'
 import { Refusal } from '../../fleet/refusal.ts'
-import { askWhatIf } from '../../fleet/what-if.ts'
 import { type Api, answer, body } from '../api.ts'
 
 /** Questions at work at once: each may take seconds of this process. */
