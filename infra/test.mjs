@@ -12,6 +12,7 @@ import { build, ensurePackages, ensurePrograms, isRoot, ROOT, requireNode, say }
 const TEST_PROGRAMS = {
 	ip: 'iproute2',
 	nsenter: 'util-linux',
+	sysctl: 'procps',
 	tcpdump: 'tcpdump',
 	nginx: 'nginx-light',
 	'redis-server': 'redis-server',
