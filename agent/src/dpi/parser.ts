@@ -51,6 +51,10 @@ export type ParseResult =
 /** As `consumedBytes`: the parser wants nothing more of this direction. */
 export const REST_OF_DIRECTION = Number.POSITIVE_INFINITY
 
+/** Shared answers: `parse` allocates none. */
+export const DONE: ParseResult = { kind: 'done' }
+export const MORE: ParseResult = { kind: 'more' }
+
 /** One application protocol: a row of the registry. State of a session lives in `State`, never in the module. */
 export interface Parser<State = unknown> {
 	readonly name: ApplicationName

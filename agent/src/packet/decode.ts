@@ -3,6 +3,7 @@ import * as ethernet from './ethernet.ts'
 import * as icmp from './icmp.ts'
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
+import { readIpv6Addresses } from './ipv6-addresses.ts'
 import * as linuxCooked from './linux-cooked.ts'
 import * as linuxCookedV2 from './linux-cooked-v2.ts'
 import * as mpls from './mpls.ts'
@@ -226,14 +227,7 @@ function decodeIpv6(frame: FrameBytes, packet: Packet): Outcome {
 	packet.ipEnd = payload === 0 ? wireEnd : at + ipv6.HEADER_BYTES + payload
 	if (packet.ipEnd > wireEnd) return malformedIp(packet, 'ipv6 payload length beyond the frame')
 	packet.isV6 = true
-	packet.source0 = ipv6.sourceWord(view, at, 0)
-	packet.source1 = ipv6.sourceWord(view, at, 1)
-	packet.source2 = ipv6.sourceWord(view, at, 2)
-	packet.source3 = ipv6.sourceWord(view, at, 3)
-	packet.destination0 = ipv6.destinationWord(view, at, 0)
-	packet.destination1 = ipv6.destinationWord(view, at, 1)
-	packet.destination2 = ipv6.destinationWord(view, at, 2)
-	packet.destination3 = ipv6.destinationWord(view, at, 3)
+	readIpv6Addresses(view, at, packet)
 	packet.protocol = ipv6.nextHeader(view, at)
 	packet.isFirstFragment = false
 	const next = at + ipv6.HEADER_BYTES

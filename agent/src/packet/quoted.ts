@@ -1,5 +1,6 @@
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
+import { readIpv6Addresses } from './ipv6-addresses.ts'
 import { type Packet, PROTOCOL } from './packet.ts'
 
 /** Ports stand in the first 4 bytes of TCP and UDP; an error quotes at least 8 bytes behind the IP header (RFC 792). */
@@ -34,14 +35,7 @@ function readIpv4(view: DataView, at: number, end: number, quoted: Packet): numb
 /** Extension headers are not followed: such an error stands for itself. */
 function readIpv6(view: DataView, at: number, end: number, quoted: Packet): number {
 	if (!ipv6.isValid(view, at, end)) return -1
-	quoted.source0 = ipv6.sourceWord(view, at, 0)
-	quoted.source1 = ipv6.sourceWord(view, at, 1)
-	quoted.source2 = ipv6.sourceWord(view, at, 2)
-	quoted.source3 = ipv6.sourceWord(view, at, 3)
-	quoted.destination0 = ipv6.destinationWord(view, at, 0)
-	quoted.destination1 = ipv6.destinationWord(view, at, 1)
-	quoted.destination2 = ipv6.destinationWord(view, at, 2)
-	quoted.destination3 = ipv6.destinationWord(view, at, 3)
+	readIpv6Addresses(view, at, quoted)
 	quoted.protocol = ipv6.nextHeader(view, at)
 	return at + ipv6.HEADER_BYTES
 }

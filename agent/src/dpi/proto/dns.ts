@@ -1,13 +1,15 @@
 import { isPrintable } from '../ascii.ts'
-import type {
-	Facts,
-	Opening,
-	ParseResult,
-	Parser,
-	Probe,
-	Segment,
-	Span,
-	Transport,
+import {
+	DONE,
+	type Facts,
+	MORE,
+	type Opening,
+	type ParseResult,
+	type Parser,
+	type Probe,
+	type Segment,
+	type Span,
+	type Transport,
 } from '../parser.ts'
 
 /*
@@ -47,9 +49,6 @@ const TYPE_SRV = 33
 const TYPE_OPT = 41
 /** First half-octet encoding of NetBIOS names: 32 letters from A to P (RFC 1001 §14.1). */
 const NETBIOS_LABEL_BYTES = 32
-
-const DONE: ParseResult = { kind: 'done' }
-const MORE: ParseResult = { kind: 'more' }
 
 interface State {
 	readonly facts: Facts

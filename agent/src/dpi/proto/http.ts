@@ -12,7 +12,9 @@ import {
 	TAB,
 } from '../ascii.ts'
 import {
+	DONE,
 	type Facts,
+	MORE,
 	type ParseResult,
 	type Parser,
 	type Probe,
@@ -53,9 +55,6 @@ const COLON = 0x3a
 const NUMBER_SIGN = 0x23
 const QUESTION_MARK = 0x3f
 const SLASH = 0x2f
-
-const DONE: ParseResult = { kind: 'done' }
-const MORE: ParseResult = { kind: 'more' }
 
 interface State {
 	readonly facts: Facts

@@ -11,7 +11,9 @@ import {
 	toUpper,
 } from '../ascii.ts'
 import {
+	DONE,
 	type Facts,
+	MORE,
 	type ParseResult,
 	type Parser,
 	type Probe,
@@ -36,9 +38,6 @@ const LINE_BYTES_MAX = 1024
 const ASTERISK = 0x2a
 const DOLLAR = 0x24
 const MINUS = 0x2d
-
-const DONE: ParseResult = { kind: 'done' }
-const MORE: ParseResult = { kind: 'more' }
 
 /** Words that stand first in a request of Redis 7 (https://redis.io/docs/latest/commands/). */
 const COMMANDS = (

@@ -10,7 +10,9 @@ import {
 	TAB,
 } from '../ascii.ts'
 import {
+	DONE,
 	type Facts,
+	MORE,
 	type Opening,
 	type ParseResult,
 	type Parser,
@@ -42,9 +44,6 @@ const PADDING_BYTES_MIN = 4
 
 const DOT = 0x2e
 const HYPHEN = 0x2d
-
-const DONE: ParseResult = { kind: 'done' }
-const MORE: ParseResult = { kind: 'more' }
 
 interface State {
 	readonly facts: Facts

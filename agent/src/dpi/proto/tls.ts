@@ -1,5 +1,14 @@
 import { isPrintable, readText, SPACE } from '../ascii.ts'
-import type { Facts, ParseResult, Parser, Probe, Segment, Span } from '../parser.ts'
+import {
+	DONE,
+	type Facts,
+	MORE,
+	type ParseResult,
+	type Parser,
+	type Probe,
+	type Segment,
+	type Span,
+} from '../parser.ts'
 
 /*
  * TLS 1.0 to 1.3 and SSL 3.0 (RFC 8446 §5.1, §4; RFC 5246 §6.2.1; RFC 6101):
@@ -49,9 +58,6 @@ const VERSIONS: Readonly<Record<number, string>> = {
 }
 /** Drafts of TLS 1.3 have the version 0x7f00 and their number (draft-ietf-tls-tls13-21 §4.2.1.1), and another server hello. */
 const DRAFT_MAJOR = 0x7f
-
-const DONE: ParseResult = { kind: 'done' }
-const MORE: ParseResult = { kind: 'more' }
 
 interface State {
 	readonly facts: Facts
